@@ -1,0 +1,199 @@
+"""A real JupyterLab, and a real Chromium that looks at it.
+
+The server starts once for all tests, in folders of its own; `lab` says where it is. `page` (from pytest-playwright) is
+a fresh browser page for each test, and `open_lab` brings it to a JupyterLab that is ready. Errors in the browser's
+console fail the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import ConsoleMessage, Page
+
+IMAGES = Path(__file__).parent.parent.parent / "docs" / "images"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab.
+
+    Parameters
+    ----------
+    url
+        Its address, without a slash at the end.
+    token
+        What lets a client in.
+    root
+        The folder the file browser shows: a test that writes there makes a folder of its own.
+    """
+
+    url: str
+    token: str
+    root: Path
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    home = tmp_path_factory.mktemp("lab")
+    root = home / "root"
+    root.mkdir()
+    token = secrets.token_hex(16)
+    options = {
+        "ServerApp.root_dir": root,
+        "ServerApp.port": 0,  # any that is free
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": True,
+        # A pytest that is killed leaves its server behind: let it end by itself.
+        "MappingKernelManager.cull_idle_timeout": 300,
+        "ServerApp.shutdown_no_activity_timeout": 600,
+    }
+    isolated = {
+        "IPYTHONDIR": "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+    }
+    # No question about news in the corner of every picture.
+    notification = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    notification.parent.mkdir(parents=True)
+    notification.write_text(json.dumps({"checkForUpdates": False, "fetchNews": "false"}))
+    log = home / "log.txt"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+                *(f"--{name}={value}" for name, value in options.items()),
+            ],
+            cwd=root,
+            env=os.environ | {name: str(home / folder) for name, folder in isolated.items()},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Lab(_address(server, home / "runtime", log), token, root)
+    finally:
+        _end(server)
+
+
+def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
+    """Wait until the server listens, and find out where."""
+    info = runtime / f"jpserver-{server.pid}.json"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return f"http://localhost:{json.loads(info.read_text())['port']}"
+        time.sleep(0.1)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End the server, which ends its kernels; what has not ended then, is killed."""
+    children = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    for child in psutil.wait_procs(children, timeout=1)[1]:
+        child.kill()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Launch the Chromium found on PATH: no browser is downloaded."""
+    names = ["chromium", "chromium-browser", "google-chrome"]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        message = "needs Chromium: install it with your system's package manager"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    quiet = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-sync",
+        "--no-first-run",
+        "--no-sandbox",  # a container's root cannot have one
+    ]
+    return {**browser_type_launch_args, "executable_path": found, "args": quiet}
+
+
+@pytest.fixture(scope="session")
+def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]:
+    """Open windows of one size, so that pictures and layouts do not depend on the machine."""
+    return {**browser_context_args, "viewport": {"width": 1280, "height": 800}}
+
+
+@pytest.fixture
+def page(page: Page) -> Iterator[Page]:
+    """Watch the page: what went wrong in the browser fails the test, even if the test did not see it."""
+    errors: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(f"{message.text}  ({message.location['url']})")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    yield page
+    assert errors == []
+
+
+@pytest.fixture
+def open_lab(lab: Lab, page: Page) -> Callable[[str], Page]:
+    """Bring the page to JupyterLab, at a path under its root, in its first state and ready."""
+
+    def open_lab(path: str = "") -> Page:
+        page.goto(f"{lab.url}/lab/tree/{path}?reset&token={lab.token}")
+        page.wait_for_function("() => 'jupyterapp' in window")
+        page.evaluate("() => window.jupyterapp.restored.then(() => true)")
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+        return page
+
+    return open_lab
+
+
+@pytest.fixture
+def use_theme(page: Page) -> Callable[[str], None]:
+    """Switch JupyterLab to a theme, `Light` or `Dark`."""
+
+    def use_theme(name: str) -> None:
+        theme = f"JupyterLab {name}"
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme }).then(() => true)", theme
+        )
+        page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+
+    return use_theme
+
+
+@pytest.fixture
+def screenshot(page: Page) -> Callable[[str], None]:
+    """Take the picture for the documentation, if pictures are wanted (THETA_SCREENSHOTS=1)."""
+
+    def screenshot(name: str) -> None:
+        if os.environ.get("THETA_SCREENSHOTS"):
+            page.screenshot(path=IMAGES / f"{name}.png")
+
+    return screenshot
