@@ -1,0 +1,160 @@
+"""Tensors as arrays, one at a time: a lazy mapping over a stored version or over a file.
+
+Nothing is read until a name is asked for, and then only what that tensor needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from theta_jupyter.checkpoints import locate
+from theta_jupyter.dtypes import nbytes, to_array
+from theta_jupyter.errors import MissingObjectError, RequestError
+from theta_jupyter.storage.tensors import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from theta_jupyter.storage.manifest import Manifest, Record
+    from theta_jupyter.storage.objects import ObjectStore
+
+__all__ = ["Checkpoint", "FileCheckpoint", "StoredCheckpoint", "as_array", "contiguous"]
+
+
+class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
+    """The tensors of a checkpoint by name, read when asked for.
+
+    bfloat16 and 8-bit floats come as the types of ``ml_dtypes``. Use :meth:`to_torch` for torch tensors.
+    """
+
+    def __init__(self, what: str, names: Sequence[str]) -> None:
+        self._what = what
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"<{self._what}: {len(self)} tensors, read when asked for>"
+
+    def to_torch(self) -> dict[str, Any]:
+        """Read everything into torch tensors of their own memory: a state dict, for a checkpoint that is one."""
+        import torch
+
+        found = {}
+        for name, array in self.items():
+            if array.dtype.name not in np.sctypeDict:
+                kind = getattr(torch, array.dtype.name, None)
+                if kind is None:
+                    raise RequestError(f"torch has no type for tensor {name!r} ({array.dtype.name})")
+                raw = np.array(array, order="C").view(np.uint8 if array.dtype.itemsize == 1 else np.uint16)
+                found[name] = torch.from_numpy(raw).view(kind)
+            else:
+                found[name] = torch.from_numpy(np.array(array, order="C"))
+        return found
+
+    def _read(self, name: str) -> npt.NDArray[Any]:
+        raise NotImplementedError
+
+
+class StoredCheckpoint(Checkpoint):
+    """A version in the repository.
+
+    Parameters
+    ----------
+    what
+        Path and ref, for errors and ``repr``.
+    names
+        The tensors wanted; None for all.
+    fetch
+        Called with the objects a tensor lacks; it is read again after that.
+
+    Raises
+    ------
+    RequestError
+        If a name is not in the manifest.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        manifest: Manifest,
+        store: ObjectStore,
+        names: Sequence[str] | None = None,
+        fetch: Callable[[dict[str, int]], None] | None = None,
+    ) -> None:
+        super().__init__(what, _chosen(what, list(manifest.records), names))
+        self._manifest, self._store, self._fetch = manifest, store, fetch
+
+    def _read(self, name: str) -> npt.NDArray[Any]:
+        record, owner = self._manifest.records[name], self._manifest.owner(name)
+        try:
+            data = decode(owner, self._store, name)
+        except MissingObjectError:
+            if self._fetch is None:
+                raise
+            self._fetch({place.object: place.size for place in owner.objects})
+            data = decode(owner, self._store, name)
+        return as_array(data, record)
+
+
+class FileCheckpoint(Checkpoint):
+    """A file, mapped into memory.
+
+    Parameters
+    ----------
+    data
+        The whole file. Arrays are read-only views of it.
+    """
+
+    def __init__(self, what: str, data: memoryview, names: Sequence[str] | None = None) -> None:
+        layout, _ = locate(data)
+        self._views = {view.name: view for view in layout.views}
+        super().__init__(what, _chosen(what, sorted(self._views), names))
+        self._data, self._storages = data, layout.storages
+
+    def _read(self, name: str) -> npt.NDArray[Any]:
+        view = self._views[name]
+        span = self._storages[view.storage]
+        return as_array(self._data[span.start : span.stop], view)
+
+
+def as_array(data: memoryview, tensor: Any) -> npt.NDArray[Any]:
+    """See the tensor that a record or a view describes in the bytes of its storage."""
+    if tensor.stride is None or 0 in tensor.shape:
+        return to_array(contiguous(data, tensor), tensor.dtype, tensor.shape)
+    step = nbytes(tensor.dtype, (1,))
+    rest = data[tensor.offset :]
+    flat = to_array(rest[: len(rest) // step * step], tensor.dtype, (len(rest) // step,))
+    # In bounds: the manifest, or the layout, was checked against the storage.
+    strides = tuple(extent * step for extent in tensor.stride)
+    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+
+
+def contiguous(data: memoryview, tensor: Any) -> memoryview:
+    """Take the bytes of a tensor, in C order, out of the bytes of its storage."""
+    if tensor.stride is None or 0 in tensor.shape:
+        return data[tensor.offset : tensor.offset + nbytes(tensor.dtype, tensor.shape)]
+    return memoryview(as_array(data, tensor).tobytes())
+
+
+def _chosen(what: str, present: list[str], names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return present
+    unknown = [name for name in names if name not in set(present)]
+    if unknown:
+        raise RequestError(f"{what} has no tensor {unknown[0]!r}", hint=f"it has {len(present)}, such as {present[:3]}")
+    return list(names)

@@ -1,0 +1,192 @@
+"""Bytes at rest: immutable objects named by their SHA-256, in the folder layout of Git LFS.
+
+They live in ``<common git dir>/theta/objects``, apart from LFS's own, because ``git lfs prune`` deletes what no pointer
+in the tree names. An object appears whole or not at all: it is written to ``theta/tmp``, synced, and renamed. Whatever
+a killed process leaves in ``theta/tmp`` is swept away by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["ObjectStore"]
+
+_ABANDONED = 7 * 24 * 3600
+"""Seconds after which a temporary file of another machine is taken for abandoned."""
+
+
+class ObjectStore:
+    """Objects under a folder.
+
+    Parameters
+    ----------
+    root
+        The ``theta`` folder in the common git dir. It is created when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._sound: set[str] = set()
+
+    def path(self, object_id: str) -> Path:
+        """Where an object lies, or would.
+
+        Raises
+        ------
+        ValueError
+            If that is not the id of an object.
+        """
+        if not re.fullmatch("[0-9a-f]{64}", object_id):
+            raise ValueError(f"not an object id: {object_id!r}")
+        return self.root / "objects" / object_id[:2] / object_id[2:4] / object_id
+
+    def missing(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Of these objects, with their sizes, the ones that are not here or have another size."""
+        return {object_id: size for object_id, size in sizes.items() if self._size(object_id) != size}
+
+    def freshen(self, object_ids: Iterable[str]) -> None:
+        """Mark objects as in use now, so that a collector that looks at their age spares them.
+
+        Raises
+        ------
+        MissingObjectError
+            If one is not here.
+        """
+        for object_id in object_ids:
+            try:
+                os.utime(self.path(object_id))
+            except FileNotFoundError:
+                raise MissingObjectError(object_id) from None
+            except PermissionError:
+                continue  # Another user's, in a shared repository.
+
+    def read(self, object_id: str, offset: int = 0, length: int | None = None) -> memoryview:
+        """Read a part of an object. Nothing is allocated before its size is looked at.
+
+        Raises
+        ------
+        MissingObjectError
+            If it is not here.
+        IntegrityError
+            If it is shorter than that.
+        """
+        path = self.path(object_id)
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                length = size - offset if length is None else length
+                if 0 <= length <= size - offset:
+                    file.seek(offset)
+                    data = file.read(length)
+                    if len(data) == length:
+                        return memoryview(data)
+        except FileNotFoundError:
+            raise MissingObjectError(object_id) from None
+        except OSError as error:
+            raise ThetaError(f"cannot read object {object_id[:12]}: {error.strerror or error}") from error
+        raise IntegrityError(f"object {object_id[:12]} is too short", hint=f"remove {path} and fetch it again")
+
+    def sound(self, object_id: str) -> bool:
+        """Whether an object is here and its bytes have its hash; each is looked at once."""
+        if object_id not in self._sound:
+            try:
+                data = self.read(object_id)
+            except ThetaError:
+                return False
+            if hashlib.sha256(data).hexdigest() != object_id:
+                return False
+            self._sound.add(object_id)
+        return True
+
+    def write(self, data: bytes | memoryview) -> str:
+        """Store bytes and return their id.
+
+        Storing them again only freshens them; if what lies there is damaged, it is replaced.
+
+        Raises
+        ------
+        ThetaError
+            If they cannot be stored; nothing has then changed.
+        """
+        object_id = hashlib.sha256(data).hexdigest()
+        path = self.path(object_id)
+        temporary = None
+        try:
+            if self._size(object_id) == len(data) and path.read_bytes() == data:
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+                    return object_id
+            temporary = self.temporary()
+            with open(temporary, "xb", opener=_read_only) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.replace(path)
+        except OSError as error:
+            raise ThetaError(
+                f"cannot store an object of {len(data)} bytes in {self.root}: {error.strerror or error}",
+                hint="nothing was changed; free some space or mend the permissions, and try again",
+            ) from error
+        finally:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+        return object_id
+
+    def temporary(self) -> Path:
+        """Name a file that does not exist, on the file system of the objects, which a later process may sweep away."""
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
+
+    def sweep(self) -> None:
+        """Remove temporary files of processes that are gone."""
+        for path in (self.root / "tmp").glob("*"):
+            host, pid, _ = path.name.rsplit(".", 2) if path.name.count(".") >= 2 else ("", "", "")
+            local = host == socket.gethostname() and pid.isdecimal()
+            try:
+                if (local and not _alive(int(pid))) or path.stat().st_mtime < time.time() - _ABANDONED:
+                    path.unlink()
+            except OSError:
+                continue  # Another process swept it first, or it is not ours to remove.
+
+    def __iter__(self) -> Iterator[str]:
+        """Every object that is here."""
+        return (path.name for path in (self.root / "objects").glob("??/??/*"))
+
+    def _size(self, object_id: str) -> int | None:
+        try:
+            return self.path(object_id).stat().st_size
+        except OSError:
+            return None
+
+
+def _read_only(path: str, flags: int) -> int:
+    """Create a file that only this process may write to, through this descriptor; the umask is the user's."""
+    return os.open(path, flags, 0o444)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # There is no harmless signal to ask with; age decides.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

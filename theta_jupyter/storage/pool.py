@@ -1,0 +1,98 @@
+"""Work on many tensors at once, with the bytes in flight bounded, progress told, and a clean end when interrupted."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
+
+__all__ = ["Progress", "each", "silent"]
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how many bytes of how many are done."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+IN_FLIGHT = 256 << 20
+"""Bytes of tensors being worked on at once, unless a single one is larger."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def each(
+    what: str,
+    function: Callable[[T], R],
+    items: Iterable[T],
+    size: Callable[[T], int],
+    progress: Progress = silent,
+    *,
+    copies: int = 0,
+) -> Iterator[R]:
+    """Apply a function to every item in threads, and yield the results in order.
+
+    Parameters
+    ----------
+    what
+        The work, in a word, for the progress.
+    size
+        Bytes an item stands for, for the progress.
+    copies
+        How many times that an item needs in memory; this decides how many run at once. A result counts until it is
+        yielded.
+
+    Raises
+    ------
+    Exception
+        What the function raised for the first item, in order, for which it raised. Items not yet begun are then
+        dropped, and those begun are waited for. The same when the caller is interrupted, or stops early.
+    """
+    queue = list(items)
+    total, done = sum(map(size, queue)), 0
+    if len(queue) < 2:
+        for item in queue:
+            result = function(item)
+            progress(what, total, total)
+            yield result
+        return
+
+    # Imported here: a filter that answers from its cache has no use for threads.
+    from concurrent.futures import ThreadPoolExecutor
+
+    workers = _workers()
+    running: deque[tuple[Future[R], int]] = deque()
+    in_flight = 0
+    pool = ThreadPoolExecutor(workers)
+
+    def settle() -> R:
+        nonlocal in_flight, done
+        future, own = running.popleft()
+        result = future.result()
+        in_flight -= own
+        done += own
+        progress(what, done, total)
+        return result
+
+    try:
+        for item in queue:
+            own = size(item)
+            while running and (len(running) >= 4 * workers or copies * (in_flight + own) > IN_FLIGHT):
+                yield settle()
+            running.append((pool.submit(function, item), own))
+            in_flight += own
+        while running:
+            yield settle()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _workers() -> int:
+    """How many threads there is a processor for: in a container, fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,380 @@
+"""A file to its manifest, and a manifest to its file.
+
+:func:`take` cuts a file into skeleton and tensors and stores what is not stored yet. It goes out of its way to give
+content the manifest it already has, or ``git status`` would report changes that are none: first the known manifests as
+a whole, then tensor by tensor, by hash, before anything is encoded.
+
+:func:`restore` fills a buffer with the file. Everything is checked before the caller sees success; a manifest cannot
+make it write outside the buffer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+from blake3 import blake3
+
+from theta_jupyter.checkpoints import locate
+from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, derive
+from theta_jupyter.dtypes import DTYPES, nbytes
+from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError
+from theta_jupyter.storage import codec, tensors
+from theta_jupyter.storage.manifest import Header, Manifest, Node, Place, Record
+from theta_jupyter.storage.pool import Progress, each, silent
+from theta_jupyter.storage.sketch import summarize
+from theta_jupyter.updates.base import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from theta_jupyter.storage.objects import ObjectStore
+
+__all__ = ["Known", "Skeleton", "load_skeleton", "restore", "take"]
+
+OBJECT_BYTES = 64 << 10
+"""Encoded tensors of at least this size are objects of their own; smaller ones share bundles."""
+BUNDLE_BYTES = 1 << 20
+
+
+_UNPLACED = Place("0" * 64, 0)
+"""Stands for the place of a payload that is still to be bundled."""
+
+
+class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in a file that is not the value of a tensor.
+
+    Parameters
+    ----------
+    format, size
+        As in the header.
+    storages
+        Owner's name and place of each storage, in file order.
+    views
+        Names of the other tensors, sorted.
+    derived
+        In the order in which they can be computed.
+    literals
+        The bytes of :meth:`Layout.literals`, joined.
+    """
+
+    format: str
+    size: int
+    storages: tuple[tuple[str, Span], ...]
+    views: tuple[str, ...]
+    derived: tuple[Derived, ...]
+    literals: bytes
+
+
+class Known(Protocol):
+    """What may be reused, and rested on."""
+
+    @property
+    def manifests(self) -> Sequence[Manifest]:
+        """Manifests this file already has, the likeliest first: they are reused verbatim, and are bases."""
+
+    def record(self, blake3_hex: str, /) -> Record | None:
+        """Recall a record of a storage with this hash."""
+
+
+def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress = silent) -> Manifest:
+    """Store a file, and return its manifest.
+
+    Parameters
+    ----------
+    data
+        The whole file. If it changes meanwhile, the manifest is of some mixture, but consistent in itself.
+
+    Raises
+    ------
+    ThetaError
+        If objects cannot be written.
+    """
+    layout, _ = locate(data)
+    layout = _without_false_derived(layout, data, progress)
+    skeleton, owners = _skeleton(layout, data)
+    body = msgspec.msgpack.encode(skeleton)
+    skeleton_hash = blake3(body).hexdigest()
+    hashes = list(each("reading", lambda span: _hash(data[span.start : span.stop]), layout.storages, _size, progress))
+    for manifest in known.manifests:
+        if _same(manifest, skeleton, skeleton_hash, hashes, owners) and _reusable(manifest.places(), store):
+            return manifest
+
+    by_hash = {r.blake3: r for m in reversed(known.manifests) for r in m.records.values() if r.blake3}
+    works = [_Work(*parts) for parts in zip(owners, layout.storages, hashes, strict=True)]
+
+    def one(work: _Work) -> _Stored:
+        record = by_hash.get(work.hash) or known.record(work.hash)
+        raw = data[work.span.start : work.span.stop]
+        if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
+            return _Stored(_adapted(record, work.view, raw))
+        # A private copy, so that what is hashed is what is encoded, whoever writes to the file meanwhile.
+        return _stored(work.view, memoryview(bytes(raw)), _bases(work.view.name, known), store)
+
+    records: dict[str, Record] = {}
+    bundler = _Bundler(store)
+    stored = each("storing", one, works, lambda work: work.span.size, progress, copies=4)
+    for work, (record, payload) in zip(works, stored, strict=True):
+        records[work.view.name] = record
+        if payload:
+            bundler.add(work.view.name, payload)
+    for name, place in bundler.finish().items():
+        *bases, last = records[name].nodes
+        nodes = (*bases, msgspec.structs.replace(last, place=place))
+        records[name] = msgspec.structs.replace(records[name], nodes=nodes)
+    for view in layout.views:
+        if view.name not in records:
+            of = owners[view.storage].name
+            records[view.name] = Record(view.dtype, view.shape, offset=view.offset, stride=view.stride, of=of)
+    header = _known_header(skeleton_hash, known, store)
+    header = header or Header(layout.format, layout.size, skeleton_hash, _store_skeleton(body, store))
+    return Manifest(header, dict(sorted(records.items(), key=lambda item: item[0].encode())))
+
+
+def load_skeleton(manifest: Manifest, store: ObjectStore) -> tuple[Skeleton, Layout]:
+    """Read the skeleton of a manifest and hold the two against each other.
+
+    Raises
+    ------
+    MissingObjectError, IntegrityError
+        If it is not here, or damaged.
+    ManifestError
+        If skeleton and records do not describe one file, as after a careless text merge.
+    """
+    skeleton = _read_skeleton(manifest.header, store)
+    records = manifest.records
+    index = {name: number for number, (name, _) in enumerate(skeleton.storages)}
+    if (
+        (skeleton.format, skeleton.size) != (manifest.header.format, manifest.header.size)
+        or {*index, *skeleton.views} != set(records)
+        or any(records[name].of or records[name].nbytes != span.size for name, span in skeleton.storages)
+        or any(not records[name].of for name in skeleton.views)
+    ):
+        raise ManifestError(
+            "the manifest's tensors are not those of its file", hint="it may be a merge of two structures"
+        )
+    views = [
+        View(name, record.dtype, record.shape, index[record.of or name], record.offset, record.stride)
+        for name, record in records.items()
+    ]
+    layout = Layout(
+        skeleton.format, skeleton.size, tuple(span for _, span in skeleton.storages), tuple(views), skeleton.derived
+    )
+    try:
+        check(layout, skeleton.size)
+    except CheckpointError as error:
+        raise ManifestError(f"the manifest does not describe a file: {error.message}") from None
+    if len(skeleton.literals) != sum(span.size for span in layout.literals()):
+        raise ManifestError("the skeleton does not fill the file")
+    return skeleton, layout
+
+
+def restore(manifest: Manifest, store: ObjectStore, out: memoryview, progress: Progress = silent) -> None:
+    """Fill a buffer of ``manifest.header.size`` bytes with the file, and check every part of it.
+
+    Raises
+    ------
+    MissingObjectError, IntegrityError, ManifestError
+        If that cannot be done; the buffer then holds rubbish.
+    """
+    skeleton, layout = load_skeleton(manifest, store)
+    if len(out) != layout.size:
+        raise ValueError(f"a buffer of {len(out)} bytes for a file of {layout.size}")
+    position = 0
+    for span in layout.literals():
+        out[span.start : span.stop] = skeleton.literals[position : position + span.size]
+        position += span.size
+
+    def one(storage: tuple[str, Span]) -> None:
+        name, span = storage
+        tensors.decode(manifest.records[name], store, name, out[span.start : span.stop])
+
+    for _ in each("restoring", one, skeleton.storages, lambda storage: storage[1].size, progress, copies=3):
+        pass
+    crcs = _crcs(layout, out, progress)
+    for derived in layout.derived:
+        out[derived.at.start : derived.at.stop] = derive(derived.rule, out, derived.over, crcs)
+
+
+class _Work(NamedTuple):
+    view: View
+    span: Span
+    hash: str
+
+
+class _Stored(NamedTuple):
+    """A record, and the payload if its last node is still to be placed."""
+
+    record: Record
+    payload: bytes = b""
+
+
+class _Bundler:
+    """Joins small payloads into objects of about a mebibyte, in the order in which they come."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.places: dict[str, Place] = {}
+        self.pending: dict[str, bytes] = {}
+        self.size = 0
+
+    def add(self, name: str, payload: bytes) -> None:
+        self.pending[name] = payload
+        self.size += len(payload)
+        if self.size >= BUNDLE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.pending:
+            object_id, offset = self.store.write(b"".join(self.pending.values())), 0
+            for name, payload in self.pending.items():
+                self.places[name] = Place(object_id, self.size, offset, len(payload))
+                offset += len(payload)
+            self.pending, self.size = {}, 0
+
+    def finish(self) -> dict[str, Place]:
+        self.flush()
+        return self.places
+
+
+def _size(span: Span) -> int:
+    return span.size
+
+
+def _hash(data: memoryview) -> str:
+    return blake3(data).hexdigest()
+
+
+def _skeleton(layout: Layout, data: memoryview) -> tuple[Skeleton, list[View]]:
+    """Give the skeleton, and the view that owns each storage: the one that covers most of it, the first by name."""
+    owners: dict[int, View] = {}
+    for view in sorted(layout.views, key=lambda view: (-nbytes(view.dtype, view.shape), view.name)):
+        owners.setdefault(view.storage, view)
+    ordered = [owners[index] for index in range(len(layout.storages))]
+    others = sorted({view.name for view in layout.views} - {view.name for view in ordered})
+    literals = b"".join(data[span.start : span.stop] for span in layout.literals())
+    storages = tuple((view.name, span) for view, span in zip(ordered, layout.storages, strict=True))
+    return Skeleton(layout.format, layout.size, storages, tuple(others), layout.derived, literals), ordered
+
+
+def _storage_type(view: View, size: int) -> tuple[str, tuple[int, ...]]:
+    """How the engine reads a storage: as its owner does where that fits, else flat, else as bytes."""
+    if view.stride is None and not view.offset and nbytes(view.dtype, view.shape) == size:
+        return view.dtype, view.shape
+    kind = DTYPES[view.dtype]
+    return (view.dtype, (size * 8 // kind.bits,)) if size * 8 % kind.bits == 0 else ("U8", (size,))
+
+
+def _without_false_derived(layout: Layout, data: memoryview, progress: Progress) -> Layout:
+    """Keep only the derived bytes that are what their rule says; the others are literal, whatever the plug-in hoped."""
+    crcs = _crcs(layout, data, progress)
+    true = tuple(
+        derived
+        for derived in layout.derived
+        if derive(derived.rule, data, derived.over, crcs) == data[derived.at.start : derived.at.stop]
+    )
+    return msgspec.structs.replace(layout, derived=true)
+
+
+def _crcs(layout: Layout, data: memoryview, progress: Progress) -> dict[Span, int]:
+    """CRC-32s of the storages that derived bytes are over, computed side by side."""
+    import zlib
+
+    storages = set(layout.storages)
+    needed = sorted({span for derived in layout.derived for span in derived.over if span in storages})
+    values = each("checking", lambda span: zlib.crc32(data[span.start : span.stop]), needed, _size, progress)
+    return dict(zip(needed, values, strict=True))
+
+
+def _same(
+    manifest: Manifest, skeleton: Skeleton, skeleton_hash: str, hashes: Sequence[str], owners: Sequence[View]
+) -> bool:
+    if manifest.header.blake3 != skeleton_hash or len(manifest.records) != len(hashes) + len(skeleton.views):
+        return False
+    return all(
+        owner.name in manifest.records and manifest.records[owner.name].blake3 == digest
+        for owner, digest in zip(owners, hashes, strict=True)
+    )
+
+
+def _bases(name: str, known: Known) -> list[Node]:
+    """Nodes a tensor may rest on: the whole ones of its namesakes."""
+    nodes: dict[Place, Node] = {}
+    for manifest in known.manifests:
+        record = manifest.records.get(name)
+        node = record and tensors.root(record)
+        if node:
+            nodes.setdefault(node.place, node)
+    return list(nodes.values())
+
+
+def _reusable(objects: Mapping[str, int], store: ObjectStore) -> bool:
+    """Whether all these objects are here; they are in use then."""
+    if store.missing(objects):
+        return False
+    store.freshen(objects)
+    return True
+
+
+def _adapted(record: Record, view: View, raw: memoryview) -> Record:
+    """Let a record of the same bytes be that of another view."""
+    if record.dtype != view.dtype:
+        dtype, _ = _storage_type(view, len(raw))
+        record = record.with_summary(summarize(raw, dtype))
+    return _as(record, view, len(raw))
+
+
+def _stored(view: View, raw: memoryview, bases: Sequence[Node], store: ObjectStore) -> _Stored:
+    """Encode a storage, and write it down if it is not to be bundled."""
+    dtype, shape = _storage_type(view, len(raw))
+    record = _as(Record(view.dtype, view.shape, _hash(raw)).with_summary(summarize(raw, dtype)), view, len(raw))
+    if not raw:
+        return _Stored(record)
+    draft = tensors.encode(Tensor(raw, dtype, shape), bases, store)
+    alone = len(draft.payload) >= OBJECT_BYTES
+    place = Place(store.write(draft.payload), len(draft.payload)) if alone else _UNPLACED
+    node = Node(dtype, shape, place, draft.update, tuple(range(len(draft.bases))), draft.parameters)
+    record = msgspec.structs.replace(record, nodes=(*draft.bases, node))
+    return _Stored(record, b"" if alone else draft.payload)
+
+
+def _as(record: Record, view: View, size: int) -> Record:
+    """Give a record the type of a view, and its place in a storage of so many bytes."""
+    covers = view.stride is None and not view.offset and nbytes(view.dtype, view.shape) == size
+    return msgspec.structs.replace(
+        record,
+        dtype=view.dtype,
+        shape=view.shape,
+        offset=view.offset,
+        stride=view.stride,
+        storage=None if covers else size,
+    )
+
+
+def _known_header(digest: str, known: Known, store: ObjectStore) -> Header | None:
+    for manifest in known.manifests:
+        place = manifest.header.skeleton
+        if manifest.header.blake3 == digest and _reusable({place.object: place.size}, store):
+            return manifest.header
+    return None
+
+
+def _store_skeleton(body: bytes, store: ObjectStore) -> Place:
+    """An object of its own, so that adding one structure twice, with other values, gives one header."""
+    packed = codec.compress(body)
+    return Place(store.write(packed), len(packed))
+
+
+def _read_skeleton(header: Header, store: ObjectStore) -> Skeleton:
+    place = header.skeleton
+    packed = store.read(place.object, place.offset, place.stored)
+    try:
+        body = codec.decompress(packed, None)
+        if blake3(body).hexdigest() != header.blake3:
+            raise IntegrityError("it does not have its hash")
+        return msgspec.msgpack.decode(body, type=Skeleton)
+    except (IntegrityError, msgspec.DecodeError) as error:
+        raise IntegrityError(
+            f"the skeleton (object {place.object[:12]}) is damaged: {error}",
+            hint="run git theta fetch after removing the damaged object, or restore it from a copy",
+        ) from None
