@@ -1,0 +1,1 @@
+"""What Git calls: the filter process, the merge driver, the hooks. They start light, never ask, and never wreck."""

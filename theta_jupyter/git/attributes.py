@@ -1,0 +1,130 @@
+"""Which files are tracked: ``.gitattributes`` at the top of the work tree, kept tidy.
+
+One line a pattern, ``PATTERN filter=theta diff=theta merge=theta -text``, after any line of another tool, because Git
+lets the last match win. Lines of others are left as they are, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from theta_jupyter.errors import RequestError
+from theta_jupyter.git.worktree import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from theta_jupyter.git.worktree import Worktree
+
+__all__ = ["ATTRIBUTES", "FILE", "patterns", "track", "untrack"]
+
+FILE = ".gitattributes"
+ATTRIBUTES = "filter=theta diff=theta merge=theta -text"
+"""``-text``: a line-ending conversion would reach smudge, and break every manifest."""
+
+_LINE = re.compile(r'\s*(?P<pattern>"(?:\\.|[^"\\])*"|\S+)\s+(?P<attributes>.*)', re.DOTALL)
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def patterns(worktree: Worktree) -> list[str]:
+    """Tracked patterns, as ``.gitattributes`` has them, unquoted."""
+    return [pattern for line in _lines(_read(worktree.top / FILE)) if (pattern := _ours(line)) is not None]
+
+
+def track(worktree: Worktree, *, path: str = "", pattern: str = "") -> bool:
+    """Track one file by its path from the top, or every file that matches a pattern.
+
+    Returns
+    -------
+    bool
+        Whether that is new.
+
+    Raises
+    ------
+    RequestError
+        If another filter, such as Git LFS, already has one of the files, or another line denies us this one. The file
+        is then as it was.
+    """
+    wanted = _literal(path) if path else pattern
+    if not wanted.strip() or "\0" in wanted or wanted.startswith("!"):
+        raise RequestError(f"{wanted!r} is not a pattern that .gitattributes can hold")
+    here = worktree.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0")[:-1]
+    files = dict.fromkeys([*([path] if path else []), *map(os.fsdecode, here)])
+    before, text = worktree.filters(files), _read(worktree.top / FILE)
+    if path and before[path] not in {"", "theta"}:
+        _refuse(path, before[path])
+    if wanted in patterns(worktree):
+        return False
+    _write(
+        worktree.top / FILE,
+        text + ("\n" if text and not text.endswith("\n") else "") + f"{_quote(wanted)} {ATTRIBUTES}\n",
+    )
+    after = worktree.filters(files)
+    taken = [name for name in files if after[name] == "theta" and before[name] not in {"", "theta"}]
+    if taken or (path and after[path] != "theta"):
+        _write(worktree.top / FILE, text)
+    if taken:
+        _refuse(taken[0], before[taken[0]])
+    if path and after[path] != "theta":
+        raise RequestError(
+            f"{shown(path)} cannot be tracked: another .gitattributes takes precedence",
+            hint=f"see: git check-attr -a {shown(path)}",
+        )
+    return True
+
+
+def untrack(worktree: Worktree, pattern: str) -> bool:
+    """Stop tracking a path or pattern, as :func:`patterns` or the user writes it; return whether it was tracked."""
+    names = {pattern, _literal(pattern)}
+    text = _read(worktree.top / FILE)
+    keep = [line for line in _lines(text) if _ours(line) not in names]
+    if len(keep) == len(_lines(text)):
+        return False
+    _write(worktree.top / FILE, "".join(keep))
+    return True
+
+
+def _refuse(name: str, taken: str) -> None:
+    step = f"git lfs untrack {shown(name)}" if taken == "lfs" else f"remove filter={taken} for it from .gitattributes"
+    raise RequestError(f"{shown(name)} already has the filter {taken!r}", hint=f"first: {step}")
+
+
+def _ours(line: str) -> str | None:
+    """The pattern of a line, if it is one of ours."""
+    match = _LINE.fullmatch(line)
+    return _unquote(match["pattern"]) if match and "filter=theta" in match["attributes"].split() else None
+
+
+def _literal(path: str) -> str:
+    return "/" + re.sub(r"([*?\[\\])", r"\\\1", path)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines as Git sees them, with their ends: only a line feed ends one."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    if text:
+        path.write_bytes(text.encode(errors="surrogateescape"))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _quote(pattern: str) -> str:
+    if re.search(r'[\s"#]', pattern) or not pattern.isprintable() or pattern.startswith("["):
+        return '"' + "".join(_ESCAPES.get(sign, sign) for sign in pattern) + '"'
+    return pattern
+
+
+def _unquote(text: str) -> str:
+    if not text.startswith('"'):
+        return text
+    plain = {escape[1]: sign for sign, escape in _ESCAPES.items()}
+    return re.sub(r"\\(.)", lambda match: plain.get(match[1], match[1]), text[1:-1], flags=re.DOTALL)

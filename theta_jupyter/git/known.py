@@ -1,0 +1,168 @@
+"""What a file's manifest may reuse and rest on.
+
+Two laws meet here. *Stable*: content gets the manifest it already has, so that is looked for where it is likeliest to
+be: index stages 0, 2, 3, 1, then HEAD, then what was seen before. *Discreet*: a base comes from the history of HEAD or
+from a file the user named, never from a branch that merely happens to be here, or pushing a public branch would upload
+a private one. So something remembered whose objects hold values of another version counts only if HEAD's history of
+this file names those objects.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from theta_jupyter.errors import GitError, ManifestError
+from theta_jupyter.git.worktree import STAGES
+from theta_jupyter.storage.cache import Remembered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.manifest import Manifest, Record
+
+__all__ = ["FROM", "Known", "remember"]
+
+FROM = "THETA_FROM"
+"""Environment variable with the ids of manifests the user named as origin, for the filter that Git starts."""
+_OBJECT = re.compile(rb'"object":"([0-9a-f]{64})"')
+_CHANGES = (
+    *("diff-tree", "--stdin", "--root", "-r", "-m", "-z"),
+    *("--raw", "--no-abbrev", "--no-renames", "--no-commit-id"),
+)
+_BATCH = 16
+"""Manifests of the history that are looked at in one go: the answer is usually in the newest."""
+
+
+class Known:
+    """What is known about one file.
+
+    Parameters
+    ----------
+    path
+        From the top of the work tree.
+    origin
+        Ids, separated by spaces, of manifests the user named as origin; by default those in :data:`FROM`.
+    """
+
+    def __init__(self, worktree: Worktree, path: str, origin: str = "") -> None:
+        self.worktree, self.path = worktree, path
+        self._seen: set[str] | None = None
+        self.origin = origin or os.environ.get(FROM, "")
+
+    @cached_property
+    def texts(self) -> list[bytes]:
+        """Texts of the manifests this file has, and of those the user named, the likeliest first."""
+        stages = self.worktree.stages(self.path)
+        blobs = [stages[stage] for stage in STAGES if stage in stages]
+        blobs += self.worktree.tree("HEAD", [self.path]).values()
+        blobs += self.origin.split()
+        return [text for text in self.worktree.blobs(dict.fromkeys(blobs)) if text.startswith(b"theta manifest ")]
+
+    @cached_property
+    def manifests(self) -> list[Manifest]:
+        """The same, read; whatever is not valid is left out."""
+        from theta_jupyter.storage.manifest import parse
+
+        found = []
+        for text in self.texts:
+            try:
+                found.append(parse(text))
+            except ManifestError:
+                continue
+        return found
+
+    def content(self, digest: str) -> Remembered | None:
+        """Recall the whole manifest of a file with this BLAKE3, if it may be reused and all of it is here."""
+        seen = self.worktree.cache.content(digest)
+        if seen is None or self.worktree.store.missing(dict(seen.objects)) or not self._in_history(seen.bases):
+            return None
+        self.worktree.store.freshen(seen.objects)
+        return seen
+
+    def record(self, digest: str, /) -> Record | None:
+        """Recall a record of a storage with this BLAKE3, if it may be reused."""
+        from theta_jupyter.storage.manifest import Record
+
+        body = self.worktree.cache.record(digest)
+        if body is None:
+            return None
+        try:
+            record = msgspec.msgpack.decode(body, type=Record)
+        except msgspec.DecodeError:
+            return None
+        return record if self._in_history(others([record])) else None
+
+    def _in_history(self, objects: frozenset[str]) -> bool:
+        """Whether manifests that HEAD's history has for this file name all these objects."""
+        for named in self._named():
+            objects -= named
+            if not objects:
+                return True
+        return not objects
+
+    def _named(self) -> Iterator[set[str]]:
+        """Ids named now, then those named ever; read no further than is asked for."""
+        if self._seen is None:
+            self._seen = _ids(self.texts)
+        yield self._seen
+        while (batch := next(self._history, None)) is not None:
+            self._seen |= batch
+            yield batch
+
+    @cached_property
+    def _history(self) -> Iterator[set[str]]:
+        """Ids named by this file's manifests in the history of HEAD, the newest first, some manifests at a time."""
+        git = self.worktree.git
+        try:
+            # Plumbing, because `git log` minds settings such as log.showSignature.
+            commits = git("rev-list", "HEAD", "--", self.path)
+            out = git(*_CHANGES, "--", self.path, data=commits)
+        except GitError:
+            return  # No commit yet.
+        found = (
+            field.split()[3].decode()
+            for field in out.split(b"\0")
+            if field.startswith(b":100") or field[8:11] == b"100"
+        )
+        blobs = [blob for blob in dict.fromkeys(found) if blob.strip("0")]
+        for start in range(0, len(blobs), _BATCH):
+            try:
+                yield _ids(self.worktree.blobs(blobs[start : start + _BATCH]))
+            except GitError:
+                return  # Not all of it is here, as in a partial clone: rather encode anew than not know.
+
+
+def others(records: Iterable[Record]) -> frozenset[str]:
+    """Objects that hold more than the values of these records: versions they rest on, or neighbours in a bundle."""
+    found: set[str] = set()
+    used: dict[tuple[str, int], set[tuple[int, int]]] = {}
+    for record in records:
+        places = list(record.objects)
+        found.update(place.object for place in places[:-1])
+        for last in places[-1:]:
+            used.setdefault((last.object, last.size), set()).add((last.offset, last.offset + last.stored))
+    for (name, size), spans in used.items():
+        position = 0
+        for start, stop in sorted(spans):
+            position = max(position, stop) if start <= position else position
+        if position < size:
+            found.add(name)
+    return frozenset(found)
+
+
+def _ids(texts: Iterable[bytes]) -> set[str]:
+    return {name.decode() for text in texts for name in _OBJECT.findall(text)}
+
+
+def remember(worktree: Worktree, digest: str, manifest: Manifest, text: bytes) -> Remembered:
+    """Fill the cache with the manifest of a file's content."""
+    seen = Remembered(text, manifest.places(), others(manifest.records.values()))
+    records = {record.blake3: msgspec.msgpack.encode(record) for record in manifest.records.values() if record.blake3}
+    worktree.cache.remember(digest, seen, records.items())
+    return seen

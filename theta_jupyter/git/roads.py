@@ -1,0 +1,140 @@
+"""The two roads between a work tree and Git: a file to the text of its manifest, and that text to a file.
+
+Filter and commands both take them. Both fill the cache, so that whoever comes next by the same content is answered at
+once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from theta_jupyter.errors import ManifestError, MissingObjectError, ThetaError, TransferError
+from theta_jupyter.git.install import ensure_hooks
+from theta_jupyter.git.known import remember
+from theta_jupyter.git.transfer import fetch_missing
+from theta_jupyter.storage import snapshot
+from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
+from theta_jupyter.storage.pool import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from theta_jupyter.git.known import Known
+    from theta_jupyter.git.worktree import Worktree
+
+__all__ = ["mapped", "rebuild", "store"]
+
+_FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
+
+
+def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progress: Progress = silent) -> bytes:
+    """Store a file and return the text of its manifest; a manifest is its own, as is what smudge left as it was.
+
+    Parameters
+    ----------
+    digest
+        BLAKE3 of the data.
+
+    Raises
+    ------
+    ManifestError
+        If it is a manifest with conflict markers.
+    ThetaError
+        If it cannot be stored, or somebody wrote to it meanwhile.
+    """
+    if looks_like_manifest(data):
+        text = bytes(data)
+        if _passes(text, known):
+            return text
+    manifest = snapshot.take(data, known, worktree.store, progress)
+    if blake3(data, max_threads=blake3.AUTO).hexdigest() != digest:
+        # Remembered, this manifest would come back for content that it is not of.
+        raise ThetaError("the file was changed while it was being stored", hint="add it again when it is complete")
+    text = dump(manifest)
+    remember(worktree, digest, manifest, text)
+    # Objects that are here must be pushed with the commits that name them, however the filter came to be configured.
+    ensure_hooks(worktree)
+    return text
+
+
+def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Path:
+    """Write the file of a manifest to a temporary file, checked; objects that are missing are fetched.
+
+    Raises
+    ------
+    ThetaError
+        If it cannot be done; nothing is left behind.
+    """
+    manifest = parse(text)
+    missing = worktree.store.missing(manifest.places())
+    if missing:
+        try:
+            fetch_missing(worktree, [manifest])
+        except TransferError as error:
+            raise MissingObjectError(next(iter(missing)), error.message, hint=error.hint) from error
+    path = worktree.store.temporary()
+    try:
+        with path.open("w+b") as file:
+            _reserve(file.fileno(), manifest.header.size)
+            if manifest.header.size:
+                _fill(manifest, worktree, file.fileno(), text, progress)
+            else:
+                snapshot.restore(manifest, worktree.store, memoryview(bytearray()), progress)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            message = f"cannot write a file of {manifest.header.size} bytes: {error.strerror}"
+            raise ThetaError(message, hint="free some space and check it out again") from error
+        raise
+    return path
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """See a file as memory, without reading it."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            yield memoryview(b"")
+            return
+        area = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        # Not closed: arrays may still look at it. It goes with the last of them.
+        yield memoryview(area)
+
+
+def _fill(manifest: Manifest, worktree: Worktree, descriptor: int, text: bytes, progress: Progress) -> None:
+    with mmap.mmap(descriptor, manifest.header.size) as area:
+        view = memoryview(area)
+        try:
+            snapshot.restore(manifest, worktree.store, view, progress)
+            digest = blake3(view, max_threads=blake3.AUTO).hexdigest()
+        finally:
+            view.release()
+    remember(worktree, digest, manifest, text)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Take the room first: writing to memory that has no disk behind it kills the process."""
+    if hasattr(os, "posix_fallocate") and size:
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
+
+
+def _passes(text: bytes, known: Known) -> bool:
+    """Whether clean leaves a text that begins as a manifest as it is."""
+    try:
+        parse(text)
+    except ManifestError as error:
+        if "conflict markers" in error.message:
+            raise
+        # Of a version to come; or a damaged one that smudge has passed on, which must not come back as something else.
+        return _FUTURE.match(text) is not None or text in known.texts
+    return True

@@ -1,0 +1,251 @@
+"""Objects to and from remotes, by ``git lfs``: the user's own credentials, hosts, retries and parallelism.
+
+LFS is given our folder as its storage, so our objects travel without lying among its own. It is named from Git's folder,
+because the setting reaches the LFS that serves a remote on the same disk, too: with an absolute path, that one would look
+for what it should receive in the folder it comes from, and find it there. To push, LFS takes object ids. To fetch many at
+once it wants a commit whose files are pointers: one is written, on no branch, and named by its id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from theta_jupyter.errors import GitError, ManifestError, TransferError
+from theta_jupyter.storage.manifest import looks_like_manifest, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.manifest import Manifest
+
+__all__ = ["fetch", "fetch_missing", "manifests_between", "push", "remotes"]
+
+_HINT = "install git-lfs (Debian: apt-get install git-lfs) and try again"
+
+
+def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
+    """Send objects; the remote says which it has already.
+
+    Parameters
+    ----------
+    remote
+        A remote's name or its URL.
+    objects
+        Size by id.
+
+    Raises
+    ------
+    TransferError
+        If git-lfs is not there, or fails.
+    """
+    if objects:
+        _lfs(
+            worktree,
+            ["push", "--object-id", _for_lfs(worktree, remote), "--stdin"],
+            data="".join(f"{name}\n" for name in objects),
+        )
+
+
+def fetch(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
+    """Fetch objects, in one batch; each is checked against its id, and a damaged one is removed again.
+
+    Raises
+    ------
+    TransferError
+        If git-lfs is not there or fails, or the remote lacks some of them.
+    """
+    if not objects:
+        return
+    _lfs(
+        worktree, ["fetch", "--include=*", "--exclude=", _for_lfs(worktree, remote), _pointer_commit(worktree, objects)]
+    )
+    damaged = [name for name in objects if not _sound(worktree, name)]
+    if damaged:
+        raise TransferError(
+            f"{remote} does not have {len(damaged)} of {len(objects)} objects, such as {damaged[0][:12]}",
+            hint="whoever committed them must push them: git theta push",
+        )
+
+
+def fetch_missing(worktree: Worktree, manifests: Iterable[Manifest]) -> int:
+    """Fetch what these manifests need and is not here, from whichever remote has it.
+
+    Returns
+    -------
+    int
+        Bytes fetched.
+
+    Raises
+    ------
+    TransferError
+        If something is still missing; with the last remote's reason.
+    """
+    needed: dict[str, int] = {}
+    for manifest in manifests:
+        needed |= manifest.places()
+    missing = worktree.store.missing(needed)
+    if not missing:
+        return 0
+    reason = TransferError(
+        f"{len(missing)} objects are not here, and there is no remote to fetch them from",
+        hint="add one with: git remote add origin URL",
+    )
+    fetched = 0
+    for remote in remotes(worktree):
+        try:
+            fetch(worktree, remote, missing)
+        except TransferError as error:
+            reason = error
+        # A remote that lacks some of them may have sent the others.
+        left = worktree.store.missing(missing)
+        if not left:
+            return fetched + sum(missing.values())
+        fetched, missing = fetched + sum(missing.values()) - sum(left.values()), left
+    raise reason
+
+
+def remotes(worktree: Worktree) -> list[str]:
+    """Remotes, the likeliest first: the branch's own, then origin, then the others."""
+    names = worktree.git("remote").decode().split()
+    try:
+        # Before the first commit, too: that is where `git checkout` stands in a repository that has only been fetched.
+        branch = worktree.git("symbolic-ref", "--quiet", "--short", "HEAD").decode().strip()
+    except GitError:
+        branch = ""  # Detached.
+    own = worktree.config(f"branch.{branch}.remote") if branch else ""
+    return sorted(names, key=lambda name: (name != own, name != "origin"))
+
+
+def manifests_between(worktree: Worktree, new: Iterable[str], known: Iterable[str], remote: str = "") -> list[Manifest]:
+    """Manifests in commits that the other side lacks.
+
+    Parameters
+    ----------
+    new
+        Commits to be pushed.
+    known
+        Commits the other side is known to have.
+    remote
+        A remote whose tracking branches it is known to have, too.
+    """
+    wanted = [commit for commit in new if commit]
+    if not wanted:
+        return []
+    excluded = [f"^{commit}" for commit in known if _here(worktree, commit)]
+    spec = "\n".join([*wanted, *excluded])
+    without = ["--not", f"--remotes={remote}"] if remote else []
+    out = worktree.git("rev-list", "--objects", "--no-object-names", "--stdin", *without, data=f"{spec}\n".encode())
+    checked = worktree.git("cat-file", "--batch-check=%(objectname) %(objecttype)", data=out).decode().split("\n")
+    blobs = [line.split()[0] for line in checked if line.endswith(" blob")]
+    return list(_manifests(worktree, blobs))
+
+
+def _manifests(worktree: Worktree, blobs: list[str]) -> Iterable[Manifest]:
+    # One at a time in memory: blobs that are no manifests may be large.
+    with subprocess.Popen(
+        ["git", "cat-file", "--batch", "--buffer"],
+        cwd=worktree.top,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise GitError("git cat-file has no pipes")
+        import threading
+
+        # Written beside the reading: pipes are short.
+        feed = threading.Thread(target=_feed, args=(process.stdin, blobs))
+        feed.start()
+        for _ in blobs:
+            size = int(process.stdout.readline().split()[2])
+            head = process.stdout.read(min(size, 64))
+            if looks_like_manifest(head):
+                text = head + process.stdout.read(size - len(head))
+                with contextlib.suppress(ManifestError):
+                    yield parse(text)
+            else:
+                _skip(process.stdout, size - len(head))
+            process.stdout.read(1)
+        feed.join()
+
+
+def _feed(pipe: object, blobs: list[str]) -> None:
+    with pipe as stream:  # type: ignore[attr-defined]  # an IO[bytes]
+        stream.write("".join(f"{blob}\n" for blob in blobs).encode())
+
+
+def _skip(pipe: object, size: int) -> None:
+    while size > 0:
+        size -= len(pipe.read(min(size, 1 << 20)))  # type: ignore[attr-defined]  # an IO[bytes]
+
+
+def _here(worktree: Worktree, commit: str) -> bool:
+    try:
+        worktree.git("cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
+
+
+def _sound(worktree: Worktree, object_id: str) -> bool:
+    path = worktree.store.path(object_id)
+    try:
+        with path.open("rb") as file:
+            sound = hashlib.file_digest(file, "sha256").hexdigest() == object_id
+    except FileNotFoundError:
+        return False
+    if not sound:
+        path.unlink()
+    return sound
+
+
+def _pointer_commit(worktree: Worktree, objects: Mapping[str, int]) -> str:
+    """Write a commit, on no branch, of LFS pointers to objects."""
+    names = sorted(objects)
+    # Files, not a folder of them: what a killed process leaves is swept away by the next.
+    pointers = [worktree.store.temporary() for _ in names]
+    try:
+        for name, path in zip(names, pointers, strict=True):
+            path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{name}\nsize {objects[name]}\n")
+        listed = "".join(f"{path}\n" for path in pointers)
+        blobs = worktree.git("hash-object", "-w", "--no-filters", "--stdin-paths", data=os.fsencode(listed)).split()
+    finally:
+        for path in pointers:
+            path.unlink(missing_ok=True)
+    entries = (f"100644 blob {blob.decode()}\t{name}\n" for blob, name in zip(blobs, names, strict=True))
+    tree = worktree.git("mktree", data="".join(entries).encode()).decode().strip()
+    who = {f"GIT_{role}_{field}": "theta" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    when = {"GIT_AUTHOR_DATE": "0 +0000", "GIT_COMMITTER_DATE": "0 +0000"}
+    return worktree.git("commit-tree", tree, "-m", "theta objects", env={**who, **when}).decode().strip()
+
+
+def _for_lfs(worktree: Worktree, remote: str) -> str:
+    """Name a remote so that LFS understands: of repositories given by path it wants a URL.
+
+    Raises
+    ------
+    TransferError
+        If it would be taken for an option.
+    """
+    if remote.startswith("-"):
+        raise TransferError(f"{remote!r} cannot be the name of a remote")
+    folder = worktree.top / remote
+    return f"file://{folder}" if folder.is_dir() and remote not in remotes(worktree) else remote
+
+
+def _lfs(worktree: Worktree, args: list[str], data: str = "") -> None:
+    if shutil.which("git-lfs") is None:
+        raise TransferError("git-lfs is not installed, and objects travel with it", hint=_HINT)
+    # In a filter or a hook nobody can answer a question.
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"} if not os.isatty(2) else {}
+    try:
+        # Literal path specs are ours; LFS has its own ideas.
+        env = {"GIT_LITERAL_PATHSPECS": "0", **quiet}
+        worktree.git("-c", "lfs.storage=theta", "lfs", *args, data=data.encode(), env=env)
+    except GitError as error:
+        raise TransferError(f"git lfs {args[0]} failed: {error.message}") from None

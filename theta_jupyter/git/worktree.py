@@ -1,0 +1,249 @@
+"""A Git work tree, read and driven through the user's own ``git``.
+
+Only plumbing that is safe while Git holds its index lock is used for reading, and optional locks are off, so everything
+here may be called from a filter. Paths are relative to the top of the work tree, with forward slashes, and always reach
+Git behind ``--`` and as literals: a file called ``-f`` or ``:(glob)*`` is a file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from theta_jupyter.errors import GitError, NotARepositoryError
+from theta_jupyter.storage.cache import Cache
+from theta_jupyter.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["STAGES", "Worktree", "run", "shown"]
+
+STAGES = (0, 2, 3, 1)
+"""Index stages in the order in which a file's own manifest is likeliest: merged, ours, theirs, base."""
+
+
+@dataclass(frozen=True)
+class Worktree:
+    """One work tree of a repository.
+
+    Parameters
+    ----------
+    top
+        The folder that holds the files.
+    git_dir
+        Git's folder for this work tree.
+    common_dir
+        Git's folder for the repository, shared by all its work trees.
+    """
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+
+    @classmethod
+    def find(cls, path: Path | str = ".", *, bare: bool = False) -> Worktree:
+        """Find the work tree around a folder.
+
+        Parameters
+        ----------
+        bare
+            Be content with a repository that has none, as ``git archive`` and ``git push`` are; ``top`` is then Git's
+            folder.
+
+        Raises
+        ------
+        NotARepositoryError
+            If there is none.
+        """
+        folder = Path(path)
+        folder = folder if folder.is_dir() else folder.parent
+        what = ["--absolute-git-dir", "--git-common-dir"]
+        try:
+            try:
+                out = run(["rev-parse", "--show-toplevel", *what], cwd=folder)
+            except GitError:
+                if not bare:
+                    raise
+                out = run(["rev-parse", "--absolute-git-dir", *what], cwd=folder)
+        except (GitError, NotADirectoryError, FileNotFoundError) as error:
+            raise NotARepositoryError(
+                f"{folder.resolve()} is not in the work tree of a Git repository",
+                hint="make one here with: git theta init",
+            ) from error
+        top, git_dir, common_dir = (os.fsdecode(line) for line in out.rstrip(b"\n").split(b"\n"))
+        return cls(Path(top), Path(git_dir), (folder / common_dir).resolve())
+
+    @property
+    def theta(self) -> Path:
+        """Where all that is ours lies."""
+        return self.common_dir / "theta"
+
+    @property
+    def store(self) -> ObjectStore:
+        """The objects of this repository."""
+        return ObjectStore(self.theta)
+
+    @property
+    def cache(self) -> Cache:
+        """What this repository remembers."""
+        return Cache(self.theta / "cache")
+
+    def git(self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+        """Run git at the top of the work tree and return what it prints.
+
+        Raises
+        ------
+        GitError
+            With git's own words, if it fails.
+        """
+        return run(args, cwd=self.top, data=data, env=env)
+
+    def stages(self, path: str) -> dict[int, str]:
+        """Blob of a path in each index stage it has: 0 when merged; 1 base, 2 ours, 3 theirs in a conflict."""
+        found = {}
+        for line in _records(self.git("ls-files", "-s", "-z", "--", path)):
+            info, _, name = line.partition(b"\t")
+            mode, blob, stage = info.split()
+            if os.fsdecode(name) == path and mode.startswith(b"100"):
+                found[int(stage)] = blob.decode()
+        return found
+
+    def tree(self, ref: str, paths: Iterable[str] = ()) -> dict[str, str]:
+        """Blob of each file in a commit, of these paths or all; empty if there is no such commit."""
+        try:
+            out = self.git("ls-tree", "-r", "-z", "--full-tree", self.resolve(ref), "--", *paths)
+        except GitError:
+            return {}
+        found = {}
+        for line in _records(out):
+            info, _, name = line.partition(b"\t")
+            _, kind, blob = info.split()
+            if kind == b"blob":
+                found[os.fsdecode(name)] = blob.decode()
+        return found
+
+    def index(self) -> dict[str, dict[int, str]]:
+        """Blob of every path in the index, by stage."""
+        found: dict[str, dict[int, str]] = {}
+        for line in _records(self.git("ls-files", "-s", "-z")):
+            info, _, name = line.partition(b"\t")
+            _, blob, stage = info.split()
+            found.setdefault(os.fsdecode(name), {})[int(stage)] = blob.decode()
+        return found
+
+    def resolve(self, ref: str) -> str:
+        """The commit a ref names.
+
+        Raises
+        ------
+        GitError
+            If it names none.
+        """
+        try:
+            out = self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        except GitError:
+            raise GitError(
+                f"{ref!r} is not a commit, branch or tag here", hint="see them with: git theta log"
+            ) from None
+        return out.decode().strip()
+
+    def blobs(self, ids: Iterable[str]) -> list[bytes]:
+        """Contents of blobs.
+
+        Raises
+        ------
+        GitError
+            If one is not here.
+        """
+        wanted = list(ids)
+        if not wanted:
+            return []
+        out = self.git("cat-file", "--batch", data="".join(f"{blob}\n" for blob in wanted).encode())
+        contents, position = [], 0
+        for blob in wanted:
+            end = out.index(b"\n", position)
+            fields = out[position:end].split()
+            if len(fields) != 3:
+                raise GitError(f"blob {blob[:12]} is not in this repository")
+            size = int(fields[2])
+            contents.append(out[end + 1 : end + 1 + size])
+            position = end + 1 + size + 1
+        return contents
+
+    def filters(self, paths: Iterable[str]) -> dict[str, str]:
+        """The ``filter`` attribute of each path; empty where there is none."""
+        listed = list(paths)
+        if not listed:
+            return {}
+        out = self.git("check-attr", "-z", "--stdin", "filter", data=b"".join(os.fsencode(p) + b"\0" for p in listed))
+        fields = out.split(b"\0")[:-1]
+        values = (value.decode(errors="replace") for value in fields[2::3])
+        return {
+            path: "" if value in {"unspecified", "unset"} else value for path, value in zip(listed, values, strict=True)
+        }
+
+    def config(self, key: str) -> str:
+        """A configuration value, or empty."""
+        try:
+            return self.git("config", "--get", key).decode().rstrip("\n")
+        except GitError:
+            return ""
+
+    def relative(self, path: str | Path) -> str:
+        """Write a path, given from the current folder, as Git does: from the top, with forward slashes.
+
+        Raises
+        ------
+        GitError
+            If it lies outside the work tree.
+        """
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link that Git tracks as a link
+        for top in (self.top, self.top.resolve()):
+            if absolute.is_relative_to(top):
+                return absolute.relative_to(top).as_posix()
+        resolved = absolute.parent.resolve() / absolute.name
+        if resolved.is_relative_to(self.top.resolve()):
+            return resolved.relative_to(self.top.resolve()).as_posix()
+        raise GitError(f"{path} is outside the repository {self.top}")
+
+
+def run(
+    args: Iterable[str],
+    *,
+    cwd: Path | None = None,
+    data: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+) -> bytes:
+    """Run git and return what it prints; see :meth:`Worktree.git`."""
+    settings = {"GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8", **(env or {})}
+    try:
+        done = subprocess.run(
+            ["git", *args],
+            cwd=cwd,
+            env={**os.environ, **settings},
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise
+        raise GitError("git is not installed, or not on PATH", hint="install git") from error
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip() or f"git {next(iter(args), '')} failed"
+        raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
+    return done.stdout
+
+
+def shown(text: str) -> str:
+    """Write a path or a name so that it stays on its line, and a terminal takes no orders from it."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _records(out: bytes) -> Iterator[bytes]:
+    return iter(out.split(b"\0")[:-1])
