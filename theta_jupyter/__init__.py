@@ -1,0 +1,41 @@
+"""Version control for machine-learning models, from a notebook, on top of Git.
+
+Names are loaded when first used: Git starts parts of this package as filters, which must be quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from .api import Repository, load
+    from .errors import ThetaError
+
+__all__ = ["Repository", "ThetaError", "__version__", "load", "load_ipython_extension"]
+
+_HOMES = {"Repository": "api", "load": "api", "ThetaError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register ``%theta``: what ``%load_ext theta_jupyter`` calls."""
+    from .jupyter.magics import register
+
+    register(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell JupyterLab where the built labextension lies."""
+    return [{"src": "labextension", "dest": "theta-jupyter"}]

@@ -1,0 +1,441 @@
+"""What people import: a repository with the verbs of the command line, and a way to load a version.
+
+>>> from theta_jupyter import Repository, load          # doctest: +SKIP
+>>> repo = Repository(".")                              # doctest: +SKIP
+>>> repo.commit("base model")                           # doctest: +SKIP
+>>> load("model.safetensors", ref="HEAD~1")["embeddings.weight"]   # doctest: +SKIP
+
+Verbs return results (:mod:`theta_jupyter.answers`, :mod:`theta_jupyter.diffs.report`) and raise :class:`ThetaError`.
+Where a verb has a counterpart in Git, Git does the work: what Theta adds is read and written by the filter on the
+way.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from theta_jupyter import changes, history
+from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
+from theta_jupyter.errors import GitError, ManifestError, NotARepositoryError, RequestError
+from theta_jupyter.git import attributes
+from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
+from theta_jupyter.git.known import FROM
+from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.git.transfer import fetch, fetch_missing, remotes
+from theta_jupyter.git.worktree import Worktree, run
+from theta_jupyter.merges.threeway import Side, merge
+from theta_jupyter.results import Message, size_text
+from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
+from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
+from theta_jupyter.storage.pool import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from theta_jupyter.diffs.report import Diff
+
+__all__ = ["Repository", "load"]
+
+PathLike = str | Path
+
+
+class Repository:
+    """A Git repository with models in it.
+
+    Parameters
+    ----------
+    path
+        Any folder in the work tree. Paths given to methods are relative to the current folder, as in a shell.
+    progress
+        Told how long work advances; see :data:`theta_jupyter.storage.pool.Progress`.
+
+    Raises
+    ------
+    NotARepositoryError
+        If ``path`` is not in a Git work tree.
+    """
+
+    def __init__(self, path: PathLike = ".", progress: Progress = silent) -> None:
+        self.worktree = Worktree.find(path)
+        self.progress = progress
+
+    def __repr__(self) -> str:
+        return f"Repository({str(self.worktree.top)!r})"
+
+    # Setting up.
+
+    @classmethod
+    def init(cls, path: PathLike = ".", progress: Progress = silent) -> tuple[Repository, Message]:
+        """Set up the repository around a folder: filter, diff and merge drivers, hooks. Makes one if there is none.
+
+        Manifests that a clone left in the work tree become the checkpoints they stand for.
+        """
+        made = False
+        try:
+            repository = cls(path, progress)
+        except NotARepositoryError:
+            run(["init", "--quiet", "--", str(Path(path).resolve())])
+            made, repository = True, cls(path, progress)
+        worktree = repository.worktree
+        changed = install(worktree)
+        hooks = install_hooks(worktree)
+        details = [f"hooks: {', '.join(hooks)}"] if hooks else []
+        mended = repository._materialise(changes.tracked(worktree))
+        if mended:
+            details.append(f"checked out: {', '.join(mended)}")
+        what = "new Git repository, ready for models" if made else "ready for models"
+        already = "" if made or changed or hooks else " already"
+        return repository, Message(f"{worktree.top} is{already} {what}".replace("is new", "is a new"), tuple(details))
+
+    @staticmethod
+    def install() -> Message:
+        """Set up the user's account, for every repository: ``git config --global``."""
+        changed = install(None)
+        return Message("ready in every repository of this account" if changed else "was ready already")
+
+    @staticmethod
+    def uninstall_account() -> Message:
+        """Take back what :meth:`install` did."""
+        keys = uninstall(None)
+        return Message(f"removed {len(keys)} settings of this account" if keys else "there was nothing to remove")
+
+    def uninstall(self) -> Message:
+        """Take the set-up of this repository back; files in the work tree stay as they are."""
+        keys, hooks = uninstall(self.worktree), uninstall_hooks(self.worktree)
+        return Message(
+            f"removed {len(keys)} settings and {len(hooks)} hooks from {self.worktree.top}"
+            if keys or hooks
+            else "there was nothing to remove here"
+        )
+
+    def track(self, *names: str) -> Message:
+        """Track files, or patterns such as ``*.safetensors``; both are taken from the current folder.
+
+        Raises
+        ------
+        RequestError
+            If another filter, such as Git LFS, has a file already.
+        """
+        if not is_installed(self.worktree):
+            install(self.worktree)
+            install_hooks(self.worktree)
+        new = []
+        for name in names:
+            if Path(name).exists() or not any(char in name for char in "*?["):
+                if Path(name).is_dir():
+                    raise RequestError(
+                        f"{name} is a folder", hint=f"track what is in it: git theta track '{name}/*.safetensors'"
+                    )
+                fresh = attributes.track(self.worktree, path=self.worktree.relative(name))
+            else:
+                below = self.worktree.relative(".")
+                fresh = attributes.track(self.worktree, pattern=name if below == "." else f"/{below}/{name}")
+            new += [name] if fresh else []
+        if not new:
+            return Message(f"{', '.join(names)} was tracked already")
+        return Message(f"tracking {', '.join(new)}", ('next: git theta commit -m "..."',))
+
+    def untrack(self, *names: str) -> Message:
+        """Stop tracking files or patterns. Versions already committed stay as they are."""
+        for name in names:
+            inside = self.worktree.relative(name) if not any(char in name for char in "*?[") else name
+            if not attributes.untrack(self.worktree, inside) and not attributes.untrack(self.worktree, name):
+                raise RequestError(f"{name} is not tracked", hint="what is: git theta ls-files")
+        return Message(f"no longer tracking {', '.join(names)}")
+
+    def files(self) -> Files:
+        """Tracked checkpoints in the index."""
+        found = []
+        index = self.worktree.index()
+        paths = [path for path in changes.tracked(self.worktree) if 0 in index.get(path, {})]
+        for path, text in zip(paths, self.worktree.blobs(index[path][0] for path in paths), strict=True):
+            manifest = changes.read(text)
+            if manifest:
+                stored = sum(manifest.places().values())
+                found.append(
+                    TrackedFile(path, manifest.header.format, len(manifest.records), manifest.header.size, stored)
+                )
+        return Files(tuple(found), tuple(attributes.patterns(self.worktree)))
+
+    # Recording.
+
+    def status(self) -> Status:
+        """Which tracked models differ from HEAD, how much, and what a commit would store."""
+        return changes.status(self.worktree, self.progress)
+
+    def add(self, paths: Sequence[PathLike] = (), *, derived_from: str = "") -> Message:
+        """Stage models; all changed ones if none is named.
+
+        Parameters
+        ----------
+        derived_from
+            A path, or ``REF:PATH``, of the checkpoint they were made from: it is offered as a base.
+        """
+        names = [self.worktree.relative(path) for path in paths] or changes.changed(self.worktree)
+        origin, _ = self._origin(derived_from)
+        self._stage(names, origin)
+        return Message(f"staged {', '.join(names)}" if names else "nothing to stage: no tracked model changed")
+
+    def commit(self, message: str, paths: Sequence[PathLike] = (), *, derived_from: str = "") -> Commit:
+        """Commit models: those named, or all that changed, along with whatever is staged.
+
+        Parameters
+        ----------
+        derived_from
+            As for :meth:`add`; it is also written in the commit, as a trailer ``Theta-From: path@commit``.
+
+        Raises
+        ------
+        RequestError
+            If there is nothing to commit, or a model is in conflict.
+        """
+        undecided = [p for p, stages in self.worktree.index().items() if 0 not in stages]
+        if undecided:
+            raise RequestError(
+                f"{undecided[0]} is still in conflict",
+                hint=f"take a side with: git theta checkout --ours -- {undecided[0]} (or --theirs)",
+            )
+        names = [self.worktree.relative(path) for path in paths] or changes.changed(self.worktree)
+        origin, trailer = self._origin(derived_from)
+        self._stage(names, origin)
+        if (self.worktree.top / attributes.FILE).exists():
+            self.worktree.git("add", "--", attributes.FILE)
+        merging = (self.worktree.git_dir / "MERGE_HEAD").exists()
+        if not merging and not self.worktree.git("diff", "--cached", "--name-only"):
+            raise RequestError(
+                "nothing to commit: no tracked model changed", hint="what is tracked: git theta ls-files"
+            )
+        extra = [f"--trailer=Theta-From: {trailer}"] if trailer else []
+        self.worktree.git("commit", "--quiet", "--no-edit", f"--message={message}", *extra)
+        return history.commit(self.worktree, "HEAD")
+
+    # Looking.
+
+    def log(self, ref: str = "HEAD", paths: Sequence[PathLike] = (), *, limit: int = 20) -> Log:
+        """Commits from ``ref`` back, those that touched ``paths`` if any are given."""
+        return history.log(self.worktree, ref, [self.worktree.relative(path) for path in paths], limit)
+
+    def diff(self, old: str = "HEAD", new: str = "", paths: Sequence[PathLike] = (), *, exact: bool = False) -> Diff:
+        """Compare two versions.
+
+        Parameters
+        ----------
+        old
+            A ref, or two as ``A..B``.
+        new
+            A ref; empty for the work tree, ``:`` for the index.
+        paths
+            Checkpoints to compare; all tracked ones if none is given.
+        exact
+            Read every changed tensor and measure, instead of estimating from the manifests.
+        """
+        if ".." in old and not new:
+            old, _, new = old.partition("..")
+            old, new = old or "HEAD", new.removeprefix(".") or "HEAD"
+        names = [self.worktree.relative(path) for path in paths]
+        return changes.diff(self.worktree, old, new, names, self.progress, exact=exact)
+
+    def show(self, ref: str = "HEAD", *, exact: bool = False) -> Shown:
+        """A commit, and what it changed against its first parent."""
+        found = history.commit(self.worktree, ref)
+        parent = history.first_parent(self.worktree, found.id)
+        return Shown(found, changes.diff(self.worktree, parent, found.id, [], self.progress, exact=exact))
+
+    def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint:
+        """Load a version of a checkpoint, lazily; see :func:`load`."""
+        inside = self.worktree.relative(path)
+        if not ref:
+            with mapped(self.worktree.top / inside) as data:
+                if not looks_like_manifest(data):
+                    return FileCheckpoint(str(path), data, names)
+                manifest = parse(bytes(data))
+        else:
+            manifest = self.manifest(inside, ref)
+        what = f"{path} at {ref or 'work tree'}"
+        return StoredCheckpoint(what, manifest, self.worktree.store, names, self._fetch)
+
+    def manifest(self, path: str, ref: str = "HEAD") -> Manifest:
+        """The manifest of a path, from the top of the repository, in a commit (``:`` for the index).
+
+        Raises
+        ------
+        RequestError
+            If there is none.
+        """
+        found = changes.manifests(self.worktree, ref, [path])
+        if path not in found:
+            raise RequestError(f"{path} is not a tracked checkpoint in {ref}", hint="what is: git theta ls-files")
+        return found[path]
+
+    # Moving.
+
+    def checkout(self, ref: str = "", paths: Sequence[PathLike] = (), *, side: Side | None = None) -> Message:
+        """Check out a commit or branch, or files of it (of the index, if no ``ref``); or settle conflicts by one side.
+
+        Parameters
+        ----------
+        side
+            ``"ours"`` or ``"theirs"``: tensors in conflict are taken from there, what merged by itself stays merged,
+            and the file is staged. (``git checkout --ours`` takes the whole file.)
+        """
+        names = [self.worktree.relative(path) for path in paths]
+        if side:
+            if ref or not names:
+                raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
+            return Message("\n".join(self._settle(name, side) for name in names))
+        if not names:
+            self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
+            return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}")
+        self.worktree.git("checkout", "--quiet", *([self.worktree.resolve(ref)] if ref else []), "--", *names)
+        # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
+        self._materialise(names)
+        return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
+
+    def switch(self, branch: str, *, create: bool = False) -> Message:
+        """Switch to a branch, a new one if ``create``."""
+        self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch))
+        return Message(f"on {'new ' if create else ''}branch {branch}")
+
+    def branch(self, name: str = "", start: str = "", *, delete: bool = False) -> Branches:
+        """List branches, after making or deleting one if a name is given."""
+        if name and delete:
+            self.worktree.git("branch", "--delete", "--end-of-options", name)
+        elif name:
+            self.worktree.git("branch", "--end-of-options", name, *([start] if start else []))
+        return history.branches(self.worktree)
+
+    # Sharing.
+
+    def push(self, *arguments: str) -> Message:
+        """Run ``git push`` with these arguments; the pre-push hook sends the objects first."""
+        install_hooks(self.worktree)
+        return self._git("push", arguments, "pushed")
+
+    def pull(self, *arguments: str) -> Message:
+        """Run ``git pull`` with these arguments; objects come as files are written."""
+        return self._git("pull", arguments, "pulled")
+
+    def fetch(self, remote: str = "") -> Message:
+        """Run ``git fetch``, then fetch the objects of HEAD and its upstream: checking out then needs no network."""
+        if remotes(self.worktree):
+            self._git("fetch", [remote] if remote else [], "")
+        wanted: list[Manifest] = []
+        for ref in ("HEAD", "@{upstream}"):
+            try:
+                wanted += changes.manifests(self.worktree, ref, []).values()
+            except GitError:
+                continue  # No commit yet, or no upstream.
+        fetched = fetch_missing(self.worktree, wanted)
+        return Message(f"fetched {size_text(fetched)} of objects" if fetched else "all objects are here")
+
+    # In our own words.
+
+    def _stage(self, names: Sequence[str], origin: str) -> None:
+        """Store the files outside Git's lock, in parallel and with progress; `git add` then finds them in the cache."""
+        filters = self.worktree.filters(names)
+        for name in names:
+            path = self.worktree.top / name
+            if filters[name] != "theta":
+                if name == attributes.FILE or (filters[name] == "" and not path.exists()):
+                    continue
+                raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
+            if path.is_file() and not path.is_symlink():
+                changes.stored(self.worktree, name, self.progress, origin)
+        if names:
+            env = {FROM: origin} if origin else {}
+            self.worktree.git("add", "--all", "--", *names, env=env)
+
+    def _origin(self, given: str) -> tuple[str, str]:
+        """The blob of the manifest a model is derived from, and how the trailer names it."""
+        if not given:
+            return "", ""
+        ref, colon, path = given.partition(":")
+        if not colon:
+            ref, path = "HEAD", self.worktree.relative(given)
+        commit = self.worktree.resolve(ref)
+        blob = self.worktree.tree(commit, [path]).get(path)
+        if blob is None:
+            raise RequestError(f"{given} is not a committed checkpoint", hint="give PATH or REF:PATH")
+        return blob, f"{path}@{commit}"
+
+    def _settle(self, name: str, side: Side) -> str:
+        stages = self.worktree.stages(name)
+        if 2 not in stages or 3 not in stages:
+            raise RequestError(f"{name} is not in conflict on two sides", hint="see: git theta status")
+        texts = dict(zip(stages, self.worktree.blobs(stages.values()), strict=True))
+        base = changes.read(texts.get(1, b""))
+        ours, theirs = changes.read(texts[2]), changes.read(texts[3])
+        if ours is None or theirs is None:
+            raise ManifestError(f"{name} is not a manifest on both sides", hint=f"git checkout --{side} -- {name}")
+        merged = merge(base, ours, theirs, side)
+        written = self.worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=dump(merged.manifest))
+        info = f"100644 {written.decode().strip()}\t{name}\0".encode(errors="surrogateescape")
+        self.worktree.git("update-index", "-z", "--index-info", data=info)
+        self.worktree.git("checkout", "--quiet", "--", name)
+        taken = len(merged.conflicts)
+        settled = len(merged.classes) - taken
+        return f"{name}: {taken} in conflict taken from {side}, {settled} settled by themselves; staged"
+
+    def _materialise(self, names: Iterable[str]) -> list[str]:
+        """Replace manifests that lie in the work tree by the files they stand for; return which."""
+        mended = []
+        index = self.worktree.index()
+        for name in names:
+            path = self.worktree.top / name
+            if path.is_symlink() or not path.is_file() or 0 not in index.get(name, {}):
+                continue
+            with path.open("rb") as file:
+                text = file.read() if looks_like_manifest(file.peek(64)) else b""
+            if text and text == self.worktree.blobs([index[name][0]])[0]:
+                rebuilt = rebuild(self.worktree, text, self.progress)
+                rebuilt.chmod(path.stat().st_mode & 0o777)
+                rebuilt.replace(path)
+                self.worktree.git("add", "--", name)
+                mended.append(name)
+        return mended
+
+    def _fetch(self, objects: dict[str, int]) -> None:
+        missing = self.worktree.store.missing(objects)
+        for remote in remotes(self.worktree):
+            fetch(self.worktree, remote, missing)
+            return
+
+    def _git(self, verb: str, arguments: Sequence[str], done: str) -> Message:
+        # The user's words to git, as if typed there: no literal pathspecs, and progress where there is a terminal.
+        out = self.worktree.git(verb, *arguments, env={"GIT_LITERAL_PATHSPECS": "0"}).decode(errors="replace").strip()
+        return Message(done, tuple(out.splitlines()))
+
+
+def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint:
+    """Load a checkpoint: a lazy mapping of name to array that reads only what is asked for.
+
+    Parameters
+    ----------
+    path
+        A checkpoint, relative to the current folder; without ``ref`` it need not be in a repository.
+    ref
+        A commit, branch or tag; ``:`` for the index; empty for the file itself.
+    names
+        Tensors wanted; all if None.
+
+    Raises
+    ------
+    RequestError
+        If the path is not a tracked checkpoint there, or has no tensor of such a name.
+    """
+    inside = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link is taken where it stands
+    try:
+        return Repository(inside).load(path, ref, names)
+    except NotARepositoryError:
+        if ref:
+            raise
+        with mapped(Path(path)) as data:
+            return FileCheckpoint(str(path), data, names)
+
+
+def _ref(ref: str) -> list[str]:
+    if ref.startswith("-"):
+        raise RequestError(f"{ref!r} is not a ref")
+    return [ref] if ref else []

@@ -1,0 +1,310 @@
+"""What differs: the work tree, the index and commits, seen as manifests, and compared.
+
+A changed file of the work tree is stored as soon as it is looked at, as ``git status`` itself would have the filter
+do. That gives its manifest, says to the byte what a commit will store, and makes the commit that follows immediate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+from msgspec.structs import replace
+
+from theta_jupyter.answers import Entry, Status, entry_of
+from theta_jupyter.checkpoints import locate
+from theta_jupyter.diffs.compare import Exact, TensorDiff, compare, measure, with_exact
+from theta_jupyter.diffs.report import Diff, FileDiff
+from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, RequestError
+from theta_jupyter.git.install import is_installed
+from theta_jupyter.git.known import Known
+from theta_jupyter.git.roads import mapped, store
+from theta_jupyter.git.transfer import fetch_missing
+from theta_jupyter.results import size_text
+from theta_jupyter.storage.arrays import contiguous
+from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
+from theta_jupyter.storage.pool import Progress, each, silent
+from theta_jupyter.storage.tensors import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from theta_jupyter.git.worktree import Worktree
+
+__all__ = ["INDEX", "WORK_TREE", "changed", "diff", "manifests", "read", "status", "stored", "tracked"]
+
+WORK_TREE, INDEX = "", ":"
+SMALL = 1 << 20
+"""Changed tensors of fewer bytes are measured even in a quick diff, where they are here: it costs no more than
+looking."""
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".npz")
+"""Files with these endings are offered for tracking."""
+
+
+def tracked(worktree: Worktree) -> list[str]:
+    """Paths the filter has, in the index or new in the work tree."""
+    listed = worktree.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    paths = dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name)
+    return [path for path, value in worktree.filters(paths).items() if value == "theta"]
+
+
+def changed(worktree: Worktree) -> list[str]:
+    """Tracked paths whose file is not known to be what the index has: changed, new, or deleted."""
+    touched = {os.fsdecode(name) for name in worktree.git("diff-files", "--name-only", "-z").split(b"\0") if name}
+    index = worktree.index()
+    return [path for path in tracked(worktree) if path in touched or path not in index]
+
+
+def read(text: bytes) -> Manifest | None:
+    """The manifest a blob holds, if it holds one."""
+    try:
+        return parse(text) if looks_like_manifest(text) else None
+    except ManifestError:
+        return None
+
+
+def stored(worktree: Worktree, path: str, progress: Progress = silent, origin: str = "") -> Manifest | None:
+    """Store the file a path has in the work tree, and return its manifest; None if there is no file.
+
+    Parameters
+    ----------
+    origin
+        Blob of a manifest the user named as where this file comes from.
+    """
+    file = worktree.top / path
+    if not file.is_file() or file.is_symlink():
+        return None
+    known = _Anew(worktree, path, origin) if origin else Known(worktree, path)
+    with mapped(file) as data:
+        digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
+        seen = known.content(digest)
+        return read(seen.manifest if seen else store(worktree, known, data, digest, progress))
+
+
+class _Anew(Known):
+    """What is known, less what is only remembered: from when the origin had not been named yet."""
+
+    def content(self, _: str) -> None:
+        """Recall nothing."""
+
+    def record(self, _: str, /) -> None:
+        """Recall nothing."""
+
+
+def manifests(
+    worktree: Worktree, version: str, paths: Sequence[str], progress: Progress = silent
+) -> dict[str, Manifest]:
+    """Manifests by path in a version: a ref, the index, or the work tree; of these files and folders, or all.
+
+    Raises
+    ------
+    GitError
+        If the ref names no commit.
+    """
+    if version == WORK_TREE:
+        dirty = set(changed(worktree))
+        found = manifests(worktree, INDEX, paths)
+        for path in tracked(worktree):
+            if (path in dirty or path not in found) and _among(path, paths):
+                manifest = stored(worktree, path, progress)
+                found.pop(path, None)
+                if manifest:
+                    found[path] = manifest
+        return found
+    if version == INDEX:
+        stages = {path: of.get(0) or of.get(2) or of.get(3) for path, of in worktree.index().items()}
+        blobs = {path: blob for path, blob in stages.items() if blob and _among(path, paths)}
+    else:
+        blobs = worktree.tree(worktree.resolve(version), paths)
+    # Only what may be a manifest is read: other files of the repository may be large.
+    listed = {path for path, value in worktree.filters(blobs).items() if value == "theta" or path in paths}
+    wanted = {path: blob for path, blob in blobs.items() if path in listed}
+    texts = worktree.blobs(wanted.values())
+    return {path: m for path, text in zip(wanted, texts, strict=True) if (m := read(text)) is not None}
+
+
+def diff(
+    worktree: Worktree,
+    old: str,
+    new: str,
+    paths: Sequence[str],
+    progress: Progress = silent,
+    *,
+    tensors: Sequence[str] = (),
+    exact: bool = False,
+) -> Diff:
+    """Compare two versions; ``old`` may be :data:`EMPTY`, for a first commit's parent.
+
+    Parameters
+    ----------
+    tensors
+        Patterns; if any are given, only tensors with such names are compared.
+
+    Raises
+    ------
+    RequestError
+        If a path is not tracked in either version, or no tensor has such a name.
+    """
+    before = {} if old == EMPTY else manifests(worktree, old, paths, progress)
+    after = manifests(worktree, new, paths, progress)
+    missing = [path for path in paths if not any(_among(name, [path]) for name in (*before, *after))]
+    if missing:
+        raise RequestError(f"{missing[0]} is not a tracked model in either version", hint="see: git theta ls-files")
+    sides = [*before.values(), *after.values()]
+    unmatched = [glob for glob in tensors if not any(_matches(name, [glob]) for side in sides for name in side.records)]
+    if unmatched and sides:
+        raise RequestError(f"no tensor is called {unmatched[0]!r}", hint="patterns are such as 'encoder.*.weight'")
+    labels = _label(old), _label(new)
+    files = []
+    for path in sorted(before.keys() | after.keys()):
+        a, b = before.get(path), after.get(path)
+        if a == b:
+            continue
+        found = file_diff(worktree, path, a, b, labels, progress, tensors=tensors, exact=exact)
+        if found.tensors or not tensors:
+            files.append(found)
+    return Diff(*labels, tuple(files))
+
+
+EMPTY = "(nothing)"
+
+
+def file_diff(
+    worktree: Worktree,
+    path: str,
+    old: Manifest | None,
+    new: Manifest | None,
+    labels: tuple[str, str],
+    progress: Progress = silent,
+    *,
+    tensors: Sequence[str] = (),
+    exact: bool = False,
+) -> FileDiff:
+    """Compare two manifests of a path; see :func:`diff`."""
+    found = tuple(t for t in compare(old, new) if _matches(t.name, tensors) or _matches(t.old_name, tensors))
+    if old and new:
+        found = _measured(worktree, found, old, new, progress, exact=exact)
+    needs = new.places() if new else {}
+    has = old.places() if old else {}
+    status = "M" if old and new else "A" if new else "D"
+    return FileDiff(
+        path,
+        "" if old == new else status,
+        *labels,
+        found,
+        sum(size for name, size in needs.items() if name not in has),
+        new.header.size if new else 0,
+        bool(new and new.opaque),
+    )
+
+
+def status(worktree: Worktree, progress: Progress = silent) -> Status:
+    """Where the work tree stands; see :meth:`theta_jupyter.api.Repository.status`."""
+    try:
+        worktree.resolve("HEAD")
+        commits = True
+    except GitError:
+        commits = False
+    heads = manifests(worktree, "HEAD", []) if commits else {}
+    index = worktree.index()
+    staged = manifests(worktree, INDEX, [])
+    # What HEAD alone has is deleted, and staged so.
+    paths = sorted({*tracked(worktree), *heads})
+    dirty = set(changed(worktree))
+    entries = []
+    for path in paths:
+        file = worktree.top / path
+        if path in index and 0 not in index[path]:
+            entries.append(Entry(path, "conflict", "both sides changed it; the file has ours where undecided"))
+        elif not file.is_file() or file.is_symlink():
+            entries.append(Entry(path, "deleted", "", len(heads[path].records) if path in heads else 0))
+        elif _is_manifest_file(worktree, path) and path in staged:
+            entries.append(Entry(path, "manifest", "its manifest lies in place of the file"))
+        elif path in dirty or staged.get(path) != heads.get(path):
+            present = stored(worktree, path, progress) if path in dirty else staged.get(path)
+            if present and present != heads.get(path):
+                state = "new" if path not in heads else "changed" if present != staged.get(path) else "staged"
+                found = file_diff(worktree, path, heads.get(path), present, ("HEAD", "work tree"))
+                entries.append(_explained(worktree, found, state))
+    entries += [Entry(path, "untracked", "a checkpoint that is not tracked") for path in _offered(worktree)]
+    branch = worktree.git("branch", "--show-current").decode().rstrip("\n")
+    where = branch or worktree.resolve("HEAD")[:7]
+    return Status(where, commits, tuple(entries), is_installed(worktree), not branch)
+
+
+def _explained(worktree: Worktree, found: FileDiff, state: str) -> Entry:
+    entry = entry_of(found, state)
+    if not found.opaque:
+        return entry
+    with mapped(worktree.top / found.path) as data:
+        _, reason = locate(data)
+    summary = f"kept whole ({reason}); will store {size_text(found.stored)}"
+    return dataclasses.replace(entry, summary=summary)
+
+
+def _measured(
+    worktree: Worktree,
+    tensors: tuple[TensorDiff, ...],
+    old: Manifest,
+    new: Manifest,
+    progress: Progress,
+    *,
+    exact: bool,
+) -> tuple[TensorDiff, ...]:
+    def wanted(tensor: TensorDiff) -> bool:
+        return tensor.status in {"M", "T"} and (exact or (tensor.l2 is None and size(tensor) < SMALL))
+
+    def size(tensor: TensorDiff) -> int:
+        return new.owner(tensor.name).nbytes
+
+    def one(tensor: TensorDiff) -> Exact | None:
+        sides = (old, tensor.old_name or tensor.name), (new, tensor.name)
+        try:
+            before, after = (
+                contiguous(decode(side.owner(name), worktree.store, name), side.records[name]) for side, name in sides
+            )
+        except MissingObjectError:
+            if exact:
+                raise
+            return None  # A quick diff makes do with what is here.
+        return measure(before, after, tensor.dtype, tensor.old_dtype)
+
+    chosen = [tensor for tensor in tensors if wanted(tensor)]
+    if exact:
+        pairs = [(old, [t.old_name or t.name for t in chosen]), (new, [t.name for t in chosen])]
+        fetch_missing(worktree, [replace(m, records={name: m.owner(name) for name in names}) for m, names in pairs])
+    sizes = {tensor.name: size(tensor) for tensor in chosen}
+    found = each("comparing", one, chosen, lambda tensor: sizes[tensor.name], progress, copies=6)
+    exacts = dict(zip(sizes, found, strict=True))
+    return with_exact(tensors, lambda tensor: exacts.get(tensor.name))
+
+
+def _is_manifest_file(worktree: Worktree, path: str) -> bool:
+    with (worktree.top / path).open("rb") as file:
+        return looks_like_manifest(file.read(64))
+
+
+def _offered(worktree: Worktree) -> list[str]:
+    listed = worktree.git("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
+    paths = [path for path in map(os.fsdecode, listed) if path.lower().endswith(SUFFIXES)]
+    return [path for path, value in worktree.filters(paths).items() if not value]
+
+
+def _among(path: str, paths: Sequence[str]) -> bool:
+    """Whether a path is one of these, or in a folder that is; of none, all are meant."""
+    return not paths or any(path == name or name == "." or path.startswith(f"{name}/") for name in paths)
+
+
+def _matches(name: str, globs: Sequence[str]) -> bool:
+    return not globs or (bool(name) and any(fnmatchcase(name, glob) for glob in globs))
+
+
+def _label(version: str) -> str:
+    if version in {WORK_TREE, INDEX}:
+        return {"": "work tree", ":": "index"}[version]
+    if len(version) == 40 and all(char in "0123456789abcdef" for char in version):
+        return version[:7]
+    return version

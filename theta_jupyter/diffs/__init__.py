@@ -1,0 +1,1 @@
+"""Two versions side by side: what changed, where, and how much."""
