@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from theta_jupyter.storage.manifest import Manifest, Record
+    from theta_jupyter.storage.manifest import Manifest
     from theta_jupyter.storage.objects import ObjectStore
 
 __all__ = ["Checkpoint", "FileCheckpoint", "StoredCheckpoint", "as_array", "contiguous"]
@@ -56,7 +56,7 @@ class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
 
         found = {}
         for name, array in self.items():
-            if array.dtype.name not in np.sctypeDict:
+            if array.dtype.isbuiltin == 2:  # One of ml_dtypes.
                 kind = getattr(torch, array.dtype.name, None)
                 if kind is None:
                     raise RequestError(f"torch has no type for tensor {name!r} ({array.dtype.name})")

@@ -337,11 +337,11 @@ def _check(manifest: Manifest) -> None:
     sizes: dict[str, int] = {}
     _check_place(manifest.header.skeleton, sizes, "the skeleton")
     for name, record in manifest.records.items():
+        for place in record.objects:
+            _check_place(place, sizes, f"tensor {name!r}")
         problem = _record_problem(record, manifest)
         if problem:
             raise ManifestError(f"tensor {name!r} {problem}")
-        for place in record.objects:
-            _check_place(place, sizes, f"tensor {name!r}")
         if not record.of:
             total += record.nbytes
     if total > manifest.header.size:

@@ -100,11 +100,14 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         if _same(manifest, skeleton, skeleton_hash, hashes, owners) and _reusable(manifest.places(), store):
             return manifest
 
-    by_hash = {r.blake3: r for m in reversed(known.manifests) for r in m.records.values() if r.blake3}
+    named = [item for manifest in reversed(known.manifests) for item in manifest.records.items() if item[1].blake3]
+    by_hash = {record.blake3: record for _, record in named}
+    by_name = {(name, record.blake3): record for name, record in named}
     works = [_Work(*parts) for parts in zip(owners, layout.storages, hashes, strict=True)]
 
     def one(work: _Work) -> _Stored:
-        record = by_hash.get(work.hash) or known.record(work.hash)
+        # Equal tensors may be stored apart, so what has the same name comes first.
+        record = by_name.get((work.view.name, work.hash)) or by_hash.get(work.hash) or known.record(work.hash)
         raw = data[work.span.start : work.span.stop]
         if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
             return _Stored(_adapted(record, work.view, raw))

@@ -38,8 +38,10 @@ BUDGET = 1.6
 _SAMPLES = 16
 _SAMPLE_WORDS = 1 << 13
 _CLEARLY = 0.9
-"""What rests on a base is taken without a look at the tensor stored whole if it is below this share of what the samples
-said of that."""
+"""A correction is taken without a look at the tensor stored whole only if it is below this share of what the samples
+said of that ..."""
+_SURPRISE, _NOTHING = 2, 1 / 50
+"""... and not more than so many times what they said of itself, give or take this share of the raw size."""
 _FRAME_BYTES = 6
 _log = logging.getLogger(__name__)
 
@@ -85,12 +87,13 @@ def encode(new: Tensor, bases: Iterable[Node], store: ObjectStore) -> Draft:
         affordable = (draft for draft in drafts if draft.stored <= budget)
         return min([_WHOLE.encode(new), *affordable], key=lambda draft: len(draft.payload))
     best, cost = _WHOLE, _estimate(_WHOLE, new)
-    enough = _CLEARLY * cost
+    whole_cost = cost
     for guess in _guesses(new, bases, store):
         estimate = _estimate(guess, new)
         if estimate < cost:
             best, cost = guess, estimate
     draft = best.encode(new)
+    enough = min(_CLEARLY * whole_cost, _SURPRISE * cost + _NOTHING * len(new.data))
     if best is _WHOLE or (len(draft.payload) < enough and draft.stored <= budget):
         return draft
     whole = _WHOLE.encode(new)
