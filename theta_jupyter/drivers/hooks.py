@@ -46,7 +46,7 @@ def pre_push(worktree: Worktree, remote: str, refs: str) -> None:
         Lines of ``LOCAL-REF LOCAL-COMMIT REMOTE-REF REMOTE-COMMIT``.
     """
     # Imported here: a commit need not wait for what only a push needs.
-    from theta_jupyter.git.transfer import manifests_between, push
+    from theta_jupyter.git.transfer import objects_between, push
 
     new, known = [], []
     for line in refs.split("\n"):
@@ -54,10 +54,7 @@ def pre_push(worktree: Worktree, remote: str, refs: str) -> None:
             _, local, _, theirs = line.split(" ")
             new += [local] if local.strip("0") else []
             known += [theirs] if theirs.strip("0") else []
-    objects: dict[str, int] = {}
-    for manifest in manifests_between(worktree, new, known, remote):
-        objects |= manifest.places()
-    push(worktree, remote, objects)
+    push(worktree, remote, objects_between(worktree, new, known, remote))
 
 
 def pre_commit(worktree: Worktree) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +54,7 @@ class Known:
     def __init__(self, worktree: Worktree, path: str, origin: str = "") -> None:
         self.worktree, self.path = worktree, path
         self._seen: set[str] | None = None
+        self._lock = Lock()
         self.origin = origin or os.environ.get(FROM, "")
 
     @cached_property
@@ -100,10 +102,12 @@ class Known:
 
     def _in_history(self, objects: frozenset[str]) -> bool:
         """Whether manifests that HEAD's history has for this file name all these objects."""
-        for named in self._named():
-            objects -= named
-            if not objects:
-                return True
+        # Tensors are stored by several threads, and the history is read but once.
+        with self._lock:
+            for named in self._named():
+                objects -= named
+                if not objects:
+                    return True
         return not objects
 
     def _named(self) -> Iterator[set[str]]:

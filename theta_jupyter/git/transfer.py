@@ -1,8 +1,8 @@
 """Objects to and from remotes, by ``git lfs``: the user's own credentials, hosts, retries and parallelism.
 
-LFS is given our folder as its storage, so our objects travel without lying among its own. It is named from Git's folder,
-because the setting reaches the LFS that serves a remote on the same disk, too: with an absolute path, that one would look
-for what it should receive in the folder it comes from, and find it there. To push, LFS takes object ids. To fetch many at
+LFS is given our folder as its storage, so our objects travel without lying among its own. It is named from Git's
+folder, because the setting reaches the LFS that serves a remote on the same disk, too: given an absolute path, that one
+would look for what it should receive where it comes from, and find it. To push, LFS takes object ids. To fetch many at
 once it wants a commit whose files are pointers: one is written, on no branch, and named by its id.
 """
 
@@ -19,14 +19,16 @@ from theta_jupyter.errors import GitError, ManifestError, TransferError
 from theta_jupyter.storage.manifest import looks_like_manifest, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["fetch", "fetch_missing", "manifests_between", "push", "remotes"]
+__all__ = ["fetch", "fetch_missing", "objects_between", "push", "remotes"]
 
 _HINT = "install git-lfs (Debian: apt-get install git-lfs) and try again"
+_EDGE = 16
+"""Commits the other side has that are looked into for what it need not be sent."""
 
 
 def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
@@ -45,6 +47,8 @@ def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
         If git-lfs is not there, or fails.
     """
     if objects:
+        # A clone has only what it was asked for; the rest may be at another remote.
+        _bring(worktree, worktree.store.missing(dict(objects)))
         _lfs(
             worktree,
             ["push", "--object-id", _for_lfs(worktree, remote), "--stdin"],
@@ -89,25 +93,7 @@ def fetch_missing(worktree: Worktree, manifests: Iterable[Manifest]) -> int:
     needed: dict[str, int] = {}
     for manifest in manifests:
         needed |= manifest.places()
-    missing = worktree.store.missing(needed)
-    if not missing:
-        return 0
-    reason = TransferError(
-        f"{len(missing)} objects are not here, and there is no remote to fetch them from",
-        hint="add one with: git remote add origin URL",
-    )
-    fetched = 0
-    for remote in remotes(worktree):
-        try:
-            fetch(worktree, remote, missing)
-        except TransferError as error:
-            reason = error
-        # A remote that lacks some of them may have sent the others.
-        left = worktree.store.missing(missing)
-        if not left:
-            return fetched + sum(missing.values())
-        fetched, missing = fetched + sum(missing.values()) - sum(left.values()), left
-    raise reason
+    return _bring(worktree, worktree.store.missing(needed))
 
 
 def remotes(worktree: Worktree) -> list[str]:
@@ -122,8 +108,8 @@ def remotes(worktree: Worktree) -> list[str]:
     return sorted(names, key=lambda name: (name != own, name != "origin"))
 
 
-def manifests_between(worktree: Worktree, new: Iterable[str], known: Iterable[str], remote: str = "") -> list[Manifest]:
-    """Manifests in commits that the other side lacks.
+def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str], remote: str = "") -> dict[str, int]:
+    """Size by id of the objects that the other side needs and is not known to have.
 
     Parameters
     ----------
@@ -136,17 +122,34 @@ def manifests_between(worktree: Worktree, new: Iterable[str], known: Iterable[st
     """
     wanted = [commit for commit in new if commit]
     if not wanted:
-        return []
-    excluded = [f"^{commit}" for commit in known if _here(worktree, commit)]
-    spec = "\n".join([*wanted, *excluded])
+        return {}
+    spec = "\n".join([*wanted, *(f"^{commit}" for commit in known if _here(worktree, commit)), ""]).encode()
     without = ["--not", f"--remotes={remote}"] if remote else []
-    out = worktree.git("rev-list", "--objects", "--no-object-names", "--stdin", *without, data=f"{spec}\n".encode())
-    checked = worktree.git("cat-file", "--batch-check=%(objectname) %(objecttype)", data=out).decode().split("\n")
-    blobs = [line.split()[0] for line in checked if line.endswith(" blob")]
-    return list(_manifests(worktree, blobs))
+    out = worktree.git("rev-list", "--objects", "--stdin", *without, data=spec)
+    checked = worktree.git("cat-file", "--batch-check=%(objectname) %(objecttype) %(rest)", data=out).split(b"\n")
+    fields = [line.split(b" ", 2) for line in checked]
+    paths = {field[0].decode(): os.fsdecode(field[2]) for field in fields if field[1:2] == [b"blob"]}
+    objects: dict[str, int] = {}
+    changed: set[str] = set()
+    for blob, manifest in _manifests(worktree, list(paths)):
+        objects |= manifest.places()
+        changed.add(paths[blob])
+    if not objects:
+        return {}
+    # What the last versions that are there already need is there as well; most tensors have not changed since.
+    edge = worktree.git("rev-list", "--boundary", "--stdin", *without, data=spec).decode().split()
+    commits = [commit[1:] for commit in edge if commit.startswith("-")][:_EDGE]
+    there = (
+        {blob for commit in commits for blob in worktree.tree(commit, changed - {""}).values()} if changed else set()
+    )
+    for _, manifest in _manifests(worktree, sorted(there)):
+        for name in manifest.places():
+            objects.pop(name, None)
+    return objects
 
 
-def _manifests(worktree: Worktree, blobs: list[str]) -> Iterable[Manifest]:
+def _manifests(worktree: Worktree, blobs: list[str]) -> Iterator[tuple[str, Manifest]]:
+    """Those blobs that are manifests."""
     # One at a time in memory: blobs that are no manifests may be large.
     with subprocess.Popen(
         ["git", "cat-file", "--batch", "--buffer"],
@@ -161,13 +164,13 @@ def _manifests(worktree: Worktree, blobs: list[str]) -> Iterable[Manifest]:
         # Written beside the reading: pipes are short.
         feed = threading.Thread(target=_feed, args=(process.stdin, blobs))
         feed.start()
-        for _ in blobs:
+        for blob in blobs:
             size = int(process.stdout.readline().split()[2])
             head = process.stdout.read(min(size, 64))
             if looks_like_manifest(head):
                 text = head + process.stdout.read(size - len(head))
                 with contextlib.suppress(ManifestError):
-                    yield parse(text)
+                    yield blob, parse(text)
             else:
                 _skip(process.stdout, size - len(head))
             process.stdout.read(1)
@@ -220,8 +223,30 @@ def _pointer_commit(worktree: Worktree, objects: Mapping[str, int]) -> str:
     entries = (f"100644 blob {blob.decode()}\t{name}\n" for blob, name in zip(blobs, names, strict=True))
     tree = worktree.git("mktree", data="".join(entries).encode()).decode().strip()
     who = {f"GIT_{role}_{field}": "theta" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
-    when = {"GIT_AUTHOR_DATE": "0 +0000", "GIT_COMMITTER_DATE": "0 +0000"}
+    when = {"GIT_AUTHOR_DATE": "@1 +0000", "GIT_COMMITTER_DATE": "@1 +0000"}
     return worktree.git("commit-tree", tree, "-m", "theta objects", env={**who, **when}).decode().strip()
+
+
+def _bring(worktree: Worktree, missing: dict[str, int]) -> int:
+    """Fetch objects that are not here from whichever remote has them; return how many bytes came."""
+    if not missing:
+        return 0
+    reason = TransferError(
+        f"{len(missing)} objects are not here, and there is no remote to fetch them from",
+        hint="add one with: git remote add origin URL",
+    )
+    fetched = 0
+    for remote in remotes(worktree):
+        try:
+            fetch(worktree, remote, missing)
+        except TransferError as error:
+            reason = error
+        # A remote that lacks some of them may have sent the others.
+        left = worktree.store.missing(missing)
+        if not left:
+            return fetched + sum(missing.values())
+        fetched, missing = fetched + sum(missing.values()) - sum(left.values()), left
+    raise reason
 
 
 def _for_lfs(worktree: Worktree, remote: str) -> str:
