@@ -15,8 +15,6 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from theta_jupyter.errors import GitError, ManifestError
 from theta_jupyter.git.worktree import STAGES
 from theta_jupyter.storage.cache import Remembered
@@ -89,6 +87,8 @@ class Known:
 
     def record(self, digest: str, /) -> Record | None:
         """Recall a record of a storage with this BLAKE3, if it may be reused."""
+        import msgspec
+
         from theta_jupyter.storage.manifest import Record
 
         body = self.worktree.cache.record(digest)
@@ -167,6 +167,8 @@ def _ids(texts: Iterable[bytes]) -> set[str]:
 def remember(worktree: Worktree, digest: str, manifest: Manifest, text: bytes) -> Remembered:
     """Fill the cache with the manifest of a file's content."""
     seen = Remembered(text, manifest.places(), others(manifest.records.values()))
+    import msgspec
+
     records = {record.blake3: msgspec.msgpack.encode(record) for record in manifest.records.values() if record.blake3}
     worktree.cache.remember(digest, seen, records.items())
     return seen

@@ -23,6 +23,10 @@ IN_FLIGHT = 256 << 20
 """Bytes of tensors being worked on at once, unless a single one is larger."""
 
 
+WAITING = 256
+"""Results that may wait for an earlier one."""
+
+
 def silent(what: str, done: int, total: int) -> None:
     """Tell nobody."""
 
@@ -45,8 +49,8 @@ def each(
     size
         Bytes an item stands for, for the progress.
     copies
-        How many times that an item needs in memory; this decides how many run at once. A result counts until it is
-        yielded.
+        How many times that an item needs in memory while it is worked on; this decides how many are at once. Results
+        should be small: up to :data:`WAITING` wait for their turn. Large items are best given first.
 
     Raises
     ------
@@ -64,31 +68,34 @@ def each(
         return
 
     # Imported here: a filter that answers from its cache has no use for threads.
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
     workers = _workers()
-    running: deque[tuple[Future[R], int]] = deque()
-    in_flight = 0
     pool = ThreadPoolExecutor(workers)
+    running: dict[Future[R], int] = {}
+    ordered: deque[Future[R]] = deque()
 
-    def settle() -> R:
-        nonlocal in_flight, done
-        future, own = running.popleft()
-        result = future.result()
-        in_flight -= own
-        done += own
-        progress(what, done, total)
-        return result
+    def settle() -> Iterator[R]:
+        """Wait for some work to end, and give the results that are next in order."""
+        nonlocal done
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done += running.pop(future)
+            progress(what, done, total)
+        while ordered and ordered[0].done():
+            yield ordered.popleft().result()
 
     try:
         for item in queue:
             own = size(item)
-            while running and (len(running) >= 4 * workers or copies * (in_flight + own) > IN_FLIGHT):
-                yield settle()
-            running.append((pool.submit(function, item), own))
-            in_flight += own
+            while running and (
+                len(running) > workers or len(ordered) >= WAITING or copies * (sum(running.values()) + own) > IN_FLIGHT
+            ):
+                yield from settle()
+            future = pool.submit(function, item)
+            running[future] = own
+            ordered.append(future)
         while running:
-            yield settle()
+            yield from settle()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

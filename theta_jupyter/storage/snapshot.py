@@ -104,6 +104,7 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
     by_hash = {record.blake3: record for _, record in named}
     by_name = {(name, record.blake3): record for name, record in named}
     works = [_Work(*parts) for parts in zip(owners, layout.storages, hashes, strict=True)]
+    works.sort(key=lambda work: -work.span.size)  # The longest first, so that no thread is left with it at the end.
 
     def one(work: _Work) -> _Stored:
         # Equal tensors may be stored apart, so what has the same name comes first.
@@ -192,7 +193,8 @@ def restore(manifest: Manifest, store: ObjectStore, out: memoryview, progress: P
         name, span = storage
         tensors.decode(manifest.records[name], store, name, out[span.start : span.stop])
 
-    for _ in each("restoring", one, skeleton.storages, lambda storage: storage[1].size, progress, copies=3):
+    longest_first = sorted(skeleton.storages, key=lambda storage: -storage[1].size)
+    for _ in each("restoring", one, longest_first, lambda storage: storage[1].size, progress, copies=3):
         pass
     crcs = _crcs(layout, out, progress)
     for derived in layout.derived:

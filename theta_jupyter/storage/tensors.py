@@ -36,7 +36,7 @@ BUDGET = 1.6
 """All nodes of a tensor together are at most this many times its raw size."""
 
 _SAMPLES = 16
-_SAMPLE_WORDS = 1 << 13
+_SAMPLE_WORDS = 1 << 11
 _CLEARLY = 0.9
 """A correction is taken without a look at the tensor stored whole only if it is below this share of what the samples
 said of that ..."""
