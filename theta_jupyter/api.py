@@ -12,19 +12,29 @@ way.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from theta_jupyter import changes, history
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
-from theta_jupyter.errors import GitError, ManifestError, NotARepositoryError, RequestError
+from theta_jupyter.errors import (
+    GitError,
+    ManifestError,
+    NotARepositoryError,
+    RequestError,
+    ThetaError,
+    TransferError,
+)
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
 from theta_jupyter.git.known import FROM
 from theta_jupyter.git.roads import mapped, rebuild
 from theta_jupyter.git.transfer import fetch, fetch_missing, remotes
-from theta_jupyter.git.worktree import Worktree, run
+from theta_jupyter.git.worktree import Worktree, run, shown
 from theta_jupyter.merges.threeway import Side, merge
 from theta_jupyter.results import Message, size_text
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
@@ -82,9 +92,11 @@ class Repository:
         changed = install(worktree)
         hooks = install_hooks(worktree)
         details = [f"hooks: {', '.join(hooks)}"] if hooks else []
-        mended = repository._materialise(changes.tracked(worktree))
-        if mended:
-            details.append(f"checked out: {', '.join(mended)}")
+        for name in changes.tracked(worktree):
+            try:
+                details += [f"checked out: {name}" for name in repository._materialise([name])]
+            except ThetaError as error:
+                details.append(f"{name} stays a manifest, its weights are not here: {error.message.splitlines()[0]}")
         what = "new Git repository, ready for models" if made else "ready for models"
         already = "" if made or changed or hooks else " already"
         return repository, Message(f"{worktree.top} is{already} {what}".replace("is new", "is a new"), tuple(details))
@@ -121,28 +133,39 @@ class Repository:
         if not is_installed(self.worktree):
             install(self.worktree)
             install_hooks(self.worktree)
-        new = []
+        new: list[str] = []
+        before = set(changes.tracked(self.worktree))
         for name in names:
             if Path(name).exists() or not any(char in name for char in "*?["):
                 if Path(name).is_dir():
+                    folder = name.rstrip("/")
                     raise RequestError(
-                        f"{name} is a folder", hint=f"track what is in it: git theta track '{name}/*.safetensors'"
+                        f"{name} is a folder", hint=f"track what is in it: git theta track '{folder}/*.safetensors'"
                     )
                 fresh = attributes.track(self.worktree, path=self.worktree.relative(name))
             else:
-                below = self.worktree.relative(".")
-                fresh = attributes.track(self.worktree, pattern=name if below == "." else f"/{below}/{name}")
+                fresh = attributes.track(self.worktree, pattern=self._pattern(name))
             new += [name] if fresh else []
         if not new:
             return Message(f"{', '.join(names)} was tracked already")
-        return Message(f"tracking {', '.join(new)}", ('next: git theta commit -m "..."',))
+        self._renew(before)
+        ignored = self._ignored([name for name in new if Path(name).is_file()])
+        hints = [
+            f"{name} is ignored by Git: remove it from .gitignore, or it will not be committed" for name in ignored
+        ]
+        return Message(f"tracking {', '.join(new)}", (*hints, 'next: git theta commit -m "..."'))
 
     def untrack(self, *names: str) -> Message:
         """Stop tracking files or patterns. Versions already committed stay as they are."""
         for name in names:
-            inside = self.worktree.relative(name) if not any(char in name for char in "*?[") else name
-            if not attributes.untrack(self.worktree, inside) and not attributes.untrack(self.worktree, name):
+            written = [name, self._pattern(name)]
+            with contextlib.suppress(GitError):  # A pattern may be anything; it need not be a path in here.
+                written.insert(0, self.worktree.relative(name))
+            if not any(attributes.untrack(self.worktree, one) for one in written):
                 raise RequestError(f"{name} is not tracked", hint="what is: git theta ls-files")
+        if attributes.FILE in self.worktree.index():
+            # Were the file gone, Git would go by the one in the index.
+            (self.worktree.top / attributes.FILE).touch()
         return Message(f"no longer tracking {', '.join(names)}")
 
     def files(self) -> Files:
@@ -173,7 +196,7 @@ class Repository:
         derived_from
             A path, or ``REF:PATH``, of the checkpoint they were made from: it is offered as a base.
         """
-        names = [self.worktree.relative(path) for path in paths] or changes.changed(self.worktree)
+        names = self._changed(paths)
         origin, _ = self._origin(derived_from)
         self._stage(names, origin)
         return Message(f"staged {', '.join(names)}" if names else "nothing to stage: no tracked model changed")
@@ -191,13 +214,8 @@ class Repository:
         RequestError
             If there is nothing to commit, or a model is in conflict.
         """
-        undecided = [p for p, stages in self.worktree.index().items() if 0 not in stages]
-        if undecided:
-            raise RequestError(
-                f"{undecided[0]} is still in conflict",
-                hint=f"take a side with: git theta checkout --ours -- {undecided[0]} (or --theirs)",
-            )
-        names = [self.worktree.relative(path) for path in paths] or changes.changed(self.worktree)
+        self._refuse_conflicts()
+        names = self._changed(paths)
         origin, trailer = self._origin(derived_from)
         self._stage(names, origin)
         if (self.worktree.top / attributes.FILE).exists():
@@ -217,25 +235,38 @@ class Repository:
         """Commits from ``ref`` back, those that touched ``paths`` if any are given."""
         return history.log(self.worktree, ref, [self.worktree.relative(path) for path in paths], limit)
 
-    def diff(self, old: str = "HEAD", new: str = "", paths: Sequence[PathLike] = (), *, exact: bool = False) -> Diff:
+    def diff(
+        self,
+        old: str = "HEAD",
+        new: str = "",
+        paths: Sequence[PathLike] = (),
+        *,
+        tensors: Sequence[str] = (),
+        exact: bool = False,
+    ) -> Diff:
         """Compare two versions.
 
         Parameters
         ----------
         old
-            A ref, or two as ``A..B``.
+            A ref; or two as ``A..B``; or ``A...B``, for what B changed since it parted from A.
         new
             A ref; empty for the work tree, ``:`` for the index.
         paths
-            Checkpoints to compare; all tracked ones if none is given.
+            Models to compare, or folders of them; all tracked ones if none is given.
+        tensors
+            Patterns, such as ``encoder.*``; only tensors with such names are compared.
         exact
             Read every changed tensor and measure, instead of estimating from the manifests.
         """
         if ".." in old and not new:
             old, _, new = old.partition("..")
-            old, new = old or "HEAD", new.removeprefix(".") or "HEAD"
+            since, old, new = new.startswith("."), old or "HEAD", new.removeprefix(".") or "HEAD"
+            if since:
+                sides = self.worktree.resolve(old), self.worktree.resolve(new)
+                old = self.worktree.git("merge-base", *sides).decode().strip()
         names = [self.worktree.relative(path) for path in paths]
-        return changes.diff(self.worktree, old, new, names, self.progress, exact=exact)
+        return changes.diff(self.worktree, old, new, names, self.progress, tensors=tensors, exact=exact)
 
     def show(self, ref: str = "HEAD", *, exact: bool = False) -> Shown:
         """A commit, and what it changed against its first parent."""
@@ -284,19 +315,29 @@ class Repository:
         if side:
             if ref or not names:
                 raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
-            return Message("\n".join(self._settle(name, side) for name in names))
+            first, *rest = [self._settle(name, side) for name in names]
+            return Message(first, tuple(rest))
         if not names:
             self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
             return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}")
         self.worktree.git("checkout", "--quiet", *([self.worktree.resolve(ref)] if ref else []), "--", *names)
         # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
-        self._materialise(names)
+        self._materialise(path for path in changes.tracked(self.worktree) if changes.among(path, names))
         return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
 
     def switch(self, branch: str, *, create: bool = False) -> Message:
-        """Switch to a branch, a new one if ``create``."""
-        self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch))
-        return Message(f"on {'new ' if create else ''}branch {branch}")
+        """Switch to a branch, a new one if ``create``; ``-`` is the branch before."""
+        try:
+            self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch))
+        except GitError as error:
+            if error.message.startswith("invalid reference"):
+                raise GitError(
+                    f"there is no branch {branch!r}", hint=f"make it with: git theta switch -c {branch}"
+                ) from None
+            raise
+        return Message(
+            f"on {'new ' if create else ''}branch {self.worktree.git('branch', '--show-current').decode().strip()}"
+        )
 
     def branch(self, name: str = "", start: str = "", *, delete: bool = False) -> Branches:
         """List branches, after making or deleting one if a name is given."""
@@ -332,6 +373,48 @@ class Repository:
 
     # In our own words.
 
+    def _changed(self, paths: Sequence[PathLike]) -> list[str]:
+        """Models to stage: those named, and what changed in the folders named; all that changed, if nothing is."""
+        names = [self.worktree.relative(path) for path in paths]
+        folders = [name for name in names if (self.worktree.top / name).is_dir()]
+        found = (
+            [] if names and not folders else [p for p in changes.changed(self.worktree) if changes.among(p, folders)]
+        )
+        return [*(name for name in names if name not in folders), *found]
+
+    def _pattern(self, name: str) -> str:
+        """A pattern written in the current folder, as it is written at the top."""
+        below = self.worktree.relative(".")
+        if below == ".":
+            return name
+        # Without a slash, a pattern means files at any depth.
+        depth = "" if "/" in name else "**/"
+        return f"/{glob.escape(below)}/{depth}{name.removeprefix('./')}"
+
+    def _renew(self, before: Iterable[str]) -> None:
+        """Have Git look again at files it had before they were tracked: it would not by itself."""
+        index = self.worktree.index()
+        for path in set(changes.tracked(self.worktree)).difference(before):
+            if path in index and (self.worktree.top / path).is_file():
+                (self.worktree.top / path).touch()
+
+    def _ignored(self, names: Sequence[str]) -> list[str]:
+        listed = b"".join(os.fsencode(self.worktree.relative(name)) + b"\0" for name in names)
+        try:
+            out = self.worktree.git("check-ignore", "-z", "--stdin", data=listed, env={"GIT_LITERAL_PATHSPECS": "0"})
+        except GitError:
+            return []  # None of them is.
+        return [os.fsdecode(name) for name in out.split(b"\0") if name]
+
+    def _refuse_conflicts(self) -> None:
+        undecided = [path for path, stages in self.worktree.index().items() if 0 not in stages]
+        if undecided:
+            name, count = undecided[0], len(undecided) - 1
+            step = f"take a side with: git theta checkout --ours -- {shlex.quote(name)} (or --theirs), then commit"
+            if self.worktree.filters([name])[name] != "theta":
+                step = f"edit it, then: git add {shlex.quote(name)}"
+            raise RequestError(f"{name} is in conflict" + (f", and {count} more" if count else ""), hint=step)
+
     def _stage(self, names: Sequence[str], origin: str) -> None:
         """Store the files outside Git's lock, in parallel and with progress; `git add` then finds them in the cache."""
         filters = self.worktree.filters(names)
@@ -352,18 +435,23 @@ class Repository:
         if not given:
             return "", ""
         ref, colon, path = given.partition(":")
-        if not colon:
+        if not colon or os.path.lexists(given):
             ref, path = "HEAD", self.worktree.relative(given)
         commit = self.worktree.resolve(ref)
         blob = self.worktree.tree(commit, [path]).get(path)
         if blob is None:
-            raise RequestError(f"{given} is not a committed checkpoint", hint="give PATH or REF:PATH")
-        return blob, f"{path}@{commit}"
+            raise RequestError(
+                f"{given} is not committed", hint="commit it first, or name a version: --from REF:PATH, from the top"
+            )
+        return blob, f"{shown(path)}@{commit}"
 
     def _settle(self, name: str, side: Side) -> str:
         stages = self.worktree.stages(name)
         if 2 not in stages or 3 not in stages:
-            raise RequestError(f"{name} is not in conflict on two sides", hint="see: git theta status")
+            if stages.keys() & {2, 3}:
+                hint = f"keep it with: git add {shlex.quote(name)}; or delete it with: git rm {shlex.quote(name)}"
+                raise RequestError(f"{name} was deleted on one side and changed on the other", hint=hint)
+            raise RequestError(f"{name} is not in conflict", hint="what is: git theta status")
         texts = dict(zip(stages, self.worktree.blobs(stages.values()), strict=True))
         base = changes.read(texts.get(1, b""))
         ours, theirs = changes.read(texts[2]), changes.read(texts[3])
@@ -397,14 +485,27 @@ class Repository:
         return mended
 
     def _fetch(self, objects: dict[str, int]) -> None:
-        missing = self.worktree.store.missing(objects)
+        """Fetch objects from the first remote that has them."""
+        reason = None
         for remote in remotes(self.worktree):
-            fetch(self.worktree, remote, missing)
-            return
+            try:
+                fetch(self.worktree, remote, self.worktree.store.missing(objects))
+            except TransferError as error:
+                reason = error
+            else:
+                return
+        if reason:
+            raise reason
 
     def _git(self, verb: str, arguments: Sequence[str], done: str) -> Message:
         # The user's words to git, as if typed there: no literal pathspecs, and progress where there is a terminal.
-        out = self.worktree.git(verb, *arguments, env={"GIT_LITERAL_PATHSPECS": "0"}).decode(errors="replace").strip()
+        try:
+            out = (
+                self.worktree.git(verb, *arguments, env={"GIT_LITERAL_PATHSPECS": "0"}).decode(errors="replace").strip()
+            )
+        except GitError:
+            self._refuse_conflicts()
+            raise
         return Message(done, tuple(out.splitlines()))
 
 
@@ -436,6 +537,6 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> C
 
 
 def _ref(ref: str) -> list[str]:
-    if ref.startswith("-"):
+    if ref.startswith("-") and ref != "-":
         raise RequestError(f"{ref!r} is not a ref")
     return [ref] if ref else []

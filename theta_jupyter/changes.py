@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["INDEX", "WORK_TREE", "changed", "diff", "manifests", "read", "status", "stored", "tracked"]
+__all__ = ["INDEX", "WORK_TREE", "among", "changed", "diff", "manifests", "read", "status", "stored", "tracked"]
 
 WORK_TREE, INDEX = "", ":"
 SMALL = 1 << 20
@@ -108,7 +108,7 @@ def manifests(
         dirty = set(changed(worktree))
         found = manifests(worktree, INDEX, paths)
         for path in tracked(worktree):
-            if (path in dirty or path not in found) and _among(path, paths):
+            if (path in dirty or path not in found) and among(path, paths):
                 manifest = stored(worktree, path, progress)
                 found.pop(path, None)
                 if manifest:
@@ -116,7 +116,7 @@ def manifests(
         return found
     if version == INDEX:
         stages = {path: of.get(0) or of.get(2) or of.get(3) for path, of in worktree.index().items()}
-        blobs = {path: blob for path, blob in stages.items() if blob and _among(path, paths)}
+        blobs = {path: blob for path, blob in stages.items() if blob and among(path, paths)}
     else:
         blobs = worktree.tree(worktree.resolve(version), paths)
     # Only what may be a manifest is read: other files of the repository may be large.
@@ -150,7 +150,7 @@ def diff(
     """
     before = {} if old == EMPTY else manifests(worktree, old, paths, progress)
     after = manifests(worktree, new, paths, progress)
-    missing = [path for path in paths if not any(_among(name, [path]) for name in (*before, *after))]
+    missing = [path for path in paths if not any(among(name, [path]) for name in (*before, *after))]
     if missing:
         raise RequestError(f"{missing[0]} is not a tracked model in either version", hint="see: git theta ls-files")
     sides = [*before.values(), *after.values()]
@@ -293,9 +293,9 @@ def _offered(worktree: Worktree) -> list[str]:
     return [path for path, value in worktree.filters(paths).items() if not value]
 
 
-def _among(path: str, paths: Sequence[str]) -> bool:
+def among(path: str, paths: Sequence[str]) -> bool:
     """Whether a path is one of these, or in a folder that is; of none, all are meant."""
-    return not paths or any(path == name or name == "." or path.startswith(f"{name}/") for name in paths)
+    return not paths or any(name in {path, "."} or path.startswith(f"{name}/") for name in paths)
 
 
 def _matches(name: str, globs: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -9,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from theta_jupyter.commands import Session, theta
+from theta_jupyter.commands import Session, explain, theta
 from theta_jupyter.commands.progress import Bar
-from theta_jupyter.errors import ThetaError
 from theta_jupyter.results import Result, plain
 from theta_jupyter.storage.pool import silent
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-INTERRUPTED = 130
+HUNG_UP = 141
+"""What a shell reports of a program whose reader has gone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,12 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error, 2 after a wrong request, 130 after an interrupt.
+        0; 1 after an error, 2 if the command was not understood, 130 after an interrupt.
     """
-    # Started by Git's alias, we are at the top of the work tree, and Git says where the user was.
-    prefix = os.environ.pop("GIT_PREFIX", "")
-    if prefix:
-        os.chdir(prefix)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # Not every terminal can write every name.
     session = Session(Bar() if sys.stderr.isatty() else silent)
     try:
         result = theta.main(
@@ -43,26 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
             obj=session,
         )
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
-        _complain(error.format_message(), "see: git theta -h")
-        return 2
-    except ThetaError as error:
-        _complain(error.message, error.hint)
-        return 1
-    except (KeyboardInterrupt, click.Abort):
-        _complain("interrupted; nothing was changed that is not safe to do again", "")
-        return INTERRUPTED
-    if not isinstance(result, Result):
-        return int(result or 0)  # Help and version have spoken for themselves.
-    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2) if session.json else result.text())
+        if not isinstance(result, Result):
+            return int(result or 0)  # Help and version have spoken for themselves.
+        click.echo(json.dumps(result.to_dict(), indent=2) if session.json else result.text())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as in `git theta log | head -1`. Keep Python from writing more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HUNG_UP
+    except BaseException as error:  # noqa: BLE001 - no traceback, whatever it is
+        message, hint, status = explain(error)
+        # Git's own words may be several lines.
+        lines = [*f"error: {message}".splitlines(), *([f"  {hint}"] if hint else [])]
+        click.echo("\n".join(map(plain, lines)), err=True)
+        return status
     return 0
-
-
-def _complain(message: str, hint: str) -> None:
-    click.echo(f"error: {plain(message)}" + (f"\n  {plain(hint)}" if hint else ""), err=True)
 
 
 if __name__ == "__main__":

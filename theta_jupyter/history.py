@@ -22,15 +22,15 @@ TRAILER = "Theta-From:"
 
 
 def log(worktree: Worktree, ref: str, paths: Sequence[str], limit: int) -> Log:
-    """Commits from a ref back, the newest first."""
+    """Commits from a ref back, or of a range ``A..B``, the newest first."""
     try:
-        start = worktree.resolve(ref)
+        start = "..".join(worktree.resolve(end or "HEAD") for end in ref.split(".."))
     except GitError:
         if ref == "HEAD":
             return Log(())
         raise
     with _repository(worktree) as repository:
-        refs = _refs(repository)
+        refs = _refs(worktree)
         options = [f"--max-count={limit + 1}", start, "--", *paths]
         ids = worktree.git("rev-list", *options).decode().split()
         commits = [_describe(worktree, repository.commit(hexsha), refs) for hexsha in islice(ids, limit)]
@@ -46,7 +46,7 @@ def commit(worktree: Worktree, ref: str) -> Commit:
         If the ref names none.
     """
     with _repository(worktree) as repository:
-        return _describe(worktree, repository.commit(worktree.resolve(ref)), _refs(repository))
+        return _describe(worktree, repository.commit(worktree.resolve(ref)), _refs(worktree))
 
 
 def first_parent(worktree: Worktree, ref: str) -> str:
@@ -72,10 +72,13 @@ def _repository(worktree: Worktree) -> git.Repo:
     return git.Repo(worktree.top)
 
 
-def _refs(repository: git.Repo) -> dict[str, list[str]]:
+def _refs(worktree: Worktree) -> dict[str, list[str]]:
+    """Branches and tags by what they point at; a tag may point at anything."""
     names: dict[str, list[str]] = {}
-    for ref in [*repository.branches, *repository.tags]:
-        names.setdefault(ref.commit.hexsha, []).append(ref.name)
+    what = "--format=%(objectname) %(*objectname) %(refname:lstrip=2)"
+    for line in worktree.git("for-each-ref", what, "refs/heads", "refs/tags").decode(errors="replace").splitlines():
+        own, target, name = line.split(" ", 2)
+        names.setdefault(target or own, []).append(name)
     return names
 
 

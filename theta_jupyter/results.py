@@ -55,7 +55,7 @@ class Table:
     def html(self) -> str:
         """Set as a table, in the colours and fonts of the page around it."""
         sides = ["right" if column.startswith(">") else "left" for column in self.columns]
-        cell = 'style="text-align:{};padding:2px 12px 2px 0;font-variant-numeric:tabular-nums"'
+        cell = 'style="text-align:{};padding:2px 12px 2px 0;white-space:nowrap;font-variant-numeric:tabular-nums"'
         head = "".join(
             f"<th {cell.format(side)}>{html.escape(column.removeprefix('>'))}</th>"
             for side, column in zip(sides, self.columns, strict=True)
@@ -96,8 +96,7 @@ class Result:
     def html(self) -> str:
         """Everything, for a notebook; safe to show whatever it holds."""
         table = self.table()
-        # In a notebook the same commands begin with a percent sign.
-        lines = (html.escape(plain(note).replace("git theta ", "%theta ")) for note in self.notes())
+        lines = (html.escape(for_notebook(plain(note))) for note in self.notes())
         notes = "".join(f'<div style="opacity:0.8">{line}</div>' for line in lines)
         return (
             f'<div style="margin:4px 0"><strong>{html.escape(plain(self.headline()))}</strong></div>'
@@ -132,7 +131,7 @@ class Result:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Tell IPython how to show it: there, the next step is a magic."""
-        return {"text/plain": for_notebook(self.text()), "text/html": for_notebook(self.html())}
+        return {"text/plain": for_notebook(self.text()), "text/html": self.html()}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from theta_jupyter._version import __version__
 from theta_jupyter.api import Repository
-from theta_jupyter.errors import ThetaError
+from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType
 
-__all__ = ["PATHS", "REF", "REF_OR_PATH", "TENSORS", "Command", "Session", "as_json", "theta"]
+__all__ = ["PATHS", "REF", "REF_OR_PATH", "TENSORS", "Command", "Session", "as_json", "explain", "split", "theta"]
 
 
 @dataclass
@@ -65,7 +67,8 @@ class Command(click.Command):
         """Run, and note how the result is wanted."""
         session = ctx.find_object(Session)
         if session is not None:
-            session.json = bool(ctx.params.pop("json", False))
+            # Also where it stands before the command.
+            session.json |= bool(ctx.params.pop("json", False))
         result: Result = super().invoke(ctx)
         return result
 
@@ -75,16 +78,32 @@ class Group(click.Group):
 
     command_class = Command
 
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
+        """List the commands as their modules group them, in the order of a day's work."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            module = sys.modules[getattr(command.callback, "__module__", __name__)]
+            heading = (module.__doc__ or "").partition(":")[0]
+            groups.setdefault(heading, []).append((name, command.get_short_help_str(80)))
+        for heading, rows in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one was probably meant."""
-        if self.get_command(ctx, args[0]) is None:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing and not args[0].startswith("-"):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            hint = f"did you mean: {near[0]}" if near else "see them all with: git theta -h"
-            raise ThetaError(f"there is no command {args[0]!r}", hint=hint)
+            raise click.UsageError(
+                f"there is no command {args[0]!r}" + (f"; did you mean {near[0]}?" if near else ""), ctx
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -99,12 +118,12 @@ class Group(click.Group):
 def theta(ctx: click.Context, *, json: bool) -> Result | None:
     """Version control for models, on top of Git.
 
-    The same commands in a terminal (git theta diff HEAD~1) and in a notebook (%theta diff HEAD~1). Without a command:
-    status.
+    The commands are the same in a terminal (git theta diff HEAD~1) and in a notebook (%theta diff HEAD~1). Without a
+    command: status. To begin: init, track a file, commit.
     """
     session = ctx.ensure_object(Session)
+    session.json = json
     if ctx.invoked_subcommand is None:
-        session.json = json
         return session.repository().status()
     return None
 
@@ -129,7 +148,7 @@ def split(ctx: click.Context, arguments: Iterable[str], refs: int = 1) -> tuple[
     if behind is not None:
         before = given[: len(given) - len(behind)]
         if len(before) > refs:
-            raise ThetaError(f"too many refs: {' '.join(before)}", hint=f"{ctx.command_path} takes {refs}")
+            raise RequestError(f"too many refs: {' '.join(before)}", hint=f"{ctx.command_path} takes {refs}")
         return before, list(behind)
     found: list[str] = []
     worktree = ctx.ensure_object(Session).repository().worktree
@@ -139,15 +158,46 @@ def split(ctx: click.Context, arguments: Iterable[str], refs: int = 1) -> tuple[
         try:
             for name in names:
                 worktree.resolve(name)
-        except ThetaError:
+        except GitError as error:
             if not os.path.lexists(first):
-                raise
+                hint = f"for a file that is no longer there: {ctx.command_path} -- {shlex.quote(first)}"
+                raise RequestError(f"{first!r} is not a commit, branch or tag, nor a file here", hint=hint) from error
             break
         found.append(given.pop(0))
     return found, given
 
 
-def _refs() -> list[str]:
+def explain(error: BaseException) -> tuple[str, str, int]:
+    """Say what the user is told of an error: what happened, what to do next, and the exit status.
+
+    Raises
+    ------
+    BaseException
+        The error itself, if the environment variable ``THETA_DEBUG`` is set and it is a bug.
+    """
+    match error:
+        case ThetaError():
+            return error.message, error.hint, 1
+        case click.UsageError(ctx=click.Context() as context):
+            return error.format_message(), f"see: {context.command_path} -h", 2
+        case click.ClickException():
+            return error.format_message(), "", 2
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", "nothing is half-written; the same command can be given again", 130
+        case OSError(strerror=str() as what):
+            return f"{what}: {error.filename}" if error.filename else what, "", 1
+        case MemoryError():
+            return "there is not enough memory for this", "close other notebooks, and try again", 1
+    if os.environ.get("THETA_DEBUG"):
+        raise error
+    return (
+        f"a bug in theta: {type(error).__name__}: {error}",
+        "nothing is half-written; please report it, with the traceback that THETA_DEBUG=1 shows",
+        1,
+    )
+
+
+def _refs(_: str) -> list[str]:
     try:
         worktree = Repository(".").worktree
         out = worktree.git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes")
@@ -156,8 +206,8 @@ def _refs() -> list[str]:
     return ["HEAD", "HEAD~1", *out.decode(errors="replace").split()]
 
 
-def _files() -> list[str]:
-    """Tracked models first, then what lies in the current folder."""
+def _files(incomplete: str) -> list[str]:
+    """Tracked models first, then what lies in the folder that is being named."""
     from pathlib import Path
 
     from theta_jupyter import changes
@@ -167,11 +217,13 @@ def _files() -> list[str]:
         models = [os.path.relpath(worktree.top / path) for path in changes.tracked(worktree)]
     except ThetaError:
         models = []
-    here = sorted(path.name + "/" * path.is_dir() for path in Path().iterdir() if not path.name.startswith("."))
-    return list(dict.fromkeys([*models, *here]))
+    folder = os.path.dirname(incomplete)  # noqa: PTH120 - a trailing slash counts
+    found = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    here = sorted(path.name + "/" * path.is_dir() for path in found if not path.name.startswith("."))
+    return list(dict.fromkeys([*models, *(f"{folder}/{name}" if folder else name for name in here)]))
 
 
-def _tensors() -> list[str]:
+def _tensors(_: str) -> list[str]:
     from theta_jupyter import changes
 
     try:
@@ -183,9 +235,9 @@ def _tensors() -> list[str]:
 
 
 class Word(_ParamType):
-    """An argument that completes from words found when they are asked for."""
+    """An argument that completes from words found when they are asked for, given its beginning."""
 
-    def __init__(self, name: str, *sources: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, name: str, *sources: Callable[[str], Iterable[str]]) -> None:
         self.name = name
         self.sources = sources
 
@@ -196,7 +248,8 @@ class Word(_ParamType):
         incomplete: str,
     ) -> list[CompletionItem]:
         """Words that begin like this."""
-        return [CompletionItem(word) for source in self.sources for word in source() if word.startswith(incomplete)]
+        words = dict.fromkeys(word for source in self.sources for word in source(incomplete))
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 REF = Word("ref", _refs)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from theta_jupyter.commands.base import REF, REF_OR_PATH, Session, as_json, split, theta
+from theta_jupyter.commands.base import REF, REF_OR_PATH, TENSORS, Session, as_json, split, theta
 
 if TYPE_CHECKING:
     from theta_jupyter.results import Result
 
-_exact = click.option("--exact", is_flag=True, help="Read every changed tensor and measure, instead of estimating.")
+_exact = click.option("--exact", is_flag=True, help="Read the changed tensors and measure, instead of estimating.")
 
 
 @theta.command()
@@ -20,27 +20,37 @@ _exact = click.option("--exact", is_flag=True, help="Read every changed tensor a
 @as_json
 @click.pass_context
 def log(ctx: click.Context, arguments: tuple[str, ...], limit: int) -> Result:
-    """Commits, the models they changed, and what that stored."""
+    """List commits, the models they changed, and what that stored.
+
+    From HEAD back, or from REF (or of OLD..NEW); with paths, only commits that changed them.
+    """
     refs, paths = split(ctx, arguments)
     return ctx.ensure_object(Session).repository().log(refs[0] if refs else "HEAD", paths, limit=limit)
 
 
 @theta.command()
 @click.argument("arguments", nargs=-1, type=REF_OR_PATH, metavar="[OLD] [NEW] [--] [PATH]...")
-@click.option("--cached", "--staged", is_flag=True, help="Compare with the index instead of the work tree.")
+@click.option("--cached", "--staged", is_flag=True, help="Compare with what is staged, instead of the work tree.")
+@click.option(
+    "-t", "--tensor", "tensors", multiple=True, metavar="GLOB", type=TENSORS, help="Only tensors called so; repeatable."
+)
 @_exact
 @as_json
 @click.pass_context
-def diff(ctx: click.Context, arguments: tuple[str, ...], *, cached: bool, exact: bool) -> Result:
-    """Which tensors changed, and by how much.
+def diff(
+    ctx: click.Context, arguments: tuple[str, ...], tensors: tuple[str, ...], *, cached: bool, exact: bool
+) -> Result:
+    """Show which tensors changed, and by how much.
 
-    Without refs, HEAD against the work tree; with one, that against the work tree; with two (or OLD..NEW), those.
+    Without refs, the last commit is compared with the files as they are now; with one, that commit is; with two
+    (OLD NEW, or OLD..NEW), they are compared with each other. OLD...NEW shows what NEW changed since it parted from
+    OLD.
     """
     refs, paths = split(ctx, arguments, 2)
     old, new = [*refs, *["HEAD", ""][len(refs) :]]
     if cached and len(refs) < 2:
         new = ":"
-    return ctx.ensure_object(Session).repository().diff(old, new, paths, exact=exact)
+    return ctx.ensure_object(Session).repository().diff(old, new, paths, tensors=tensors, exact=exact)
 
 
 @theta.command()
@@ -49,5 +59,5 @@ def diff(ctx: click.Context, arguments: tuple[str, ...], *, cached: bool, exact:
 @as_json
 @click.pass_obj
 def show(session: Session, ref: str, *, exact: bool) -> Result:
-    """A commit, and what it changed."""
+    """Show a commit, and which tensors it changed."""
     return session.repository().show(ref, exact=exact)

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 @theta.command()
 @click.argument("arguments", nargs=-1, type=REF_OR_PATH, metavar="[REF] [--] [PATH]...")
-@click.option("--ours", "side", flag_value="ours", help="Settle the tensors in conflict by our side, and stage.")
-@click.option("--theirs", "side", flag_value="theirs", help="Settle the tensors in conflict by their side, and stage.")
+@click.option("--ours", "side", flag_value="ours", help="After a merge: take our side of the tensors in conflict.")
+@click.option(
+    "--theirs", "side", flag_value="theirs", help="After a merge: take their side of the tensors in conflict."
+)
 @as_json
 @click.pass_context
 def checkout(ctx: click.Context, arguments: tuple[str, ...], side: Side | None) -> Result:
-    """Check out a commit or branch, or models of it."""
+    """Go to a commit or branch, or bring back models from one.
+
+    With paths, only these files are replaced: by those of REF, or of the index (what is staged) without one.
+    """
     repository = ctx.ensure_object(Session).repository()
     if side:
         return repository.checkout(paths=arguments, side=side)
@@ -33,7 +38,7 @@ def checkout(ctx: click.Context, arguments: tuple[str, ...], side: Side | None) 
 
 @theta.command()
 @click.argument("name", type=REF)
-@click.option("-c", "--create", is_flag=True, help="Make the branch.")
+@click.option("-c", "--create", is_flag=True, help="Make the branch, here, and switch to it.")
 @as_json
 @click.pass_obj
 def switch(session: Session, name: str, *, create: bool) -> Result:
@@ -48,5 +53,5 @@ def switch(session: Session, name: str, *, create: bool) -> Result:
 @as_json
 @click.pass_obj
 def branch(session: Session, name: str, start: str, *, delete: bool) -> Result:
-    """List branches; with a name, make one."""
+    """List branches; with a name, make one, here or at START."""
     return session.repository().branch(name, start, delete=delete)

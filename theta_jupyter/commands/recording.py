@@ -17,7 +17,7 @@ _from = click.option(
     default="",
     metavar="[REF:]PATH",
     type=PATHS,
-    help="The committed model this one was made from; it is noted, and can be rested on.",
+    help="The committed model that this one was made from: only differences to it are stored.",
 )
 
 
@@ -25,7 +25,7 @@ _from = click.option(
 @as_json
 @click.pass_obj
 def status(session: Session) -> Result:
-    """Which tracked models changed, how much, and what a commit would store."""
+    """Show which models changed, how much, and what a commit would store."""
     return session.repository().status()
 
 
@@ -35,7 +35,10 @@ def status(session: Session) -> Result:
 @as_json
 @click.pass_obj
 def add(session: Session, paths: tuple[str, ...], derived_from: str) -> Result:
-    """Stage models; all changed ones if none is named."""
+    """Stage models for the next commit.
+
+    All that changed, if none is named. This may be left out: commit does it by itself.
+    """
     return session.repository().add(paths, derived_from=derived_from)
 
 
@@ -46,5 +49,8 @@ def add(session: Session, paths: tuple[str, ...], derived_from: str) -> Result:
 @as_json
 @click.pass_obj
 def commit(session: Session, paths: tuple[str, ...], message: str, derived_from: str) -> Result:
-    """Commit models: those named, or all that changed."""
+    """Commit models.
+
+    Those named, or all that changed; and whatever is staged. With --from, the commit says what they were made from.
+    """
     return session.repository().commit(message, paths, derived_from=derived_from)

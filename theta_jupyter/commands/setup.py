@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 @theta.command()
-@click.argument("folder", default=".", type=click.Path())
+@click.argument("folder", default=".", type=PATHS)
 @as_json
 @click.pass_obj
 def init(session: Session, folder: str) -> Result:
-    """Set up this repository: filter, diff and merge drivers, hooks.
+    """Set up this repository, or make one: do this first.
 
-    Makes a Git repository if there is none. Doing it again changes nothing. In a clone that was made without Theta, the
-    manifests become the models they stand for.
+    Git is told to store models tensor by tensor: a filter, diff and merge drivers, and hooks, in the settings of this
+    repository. Doing it again does no harm. In a clone that was made before, the manifests in place of models become
+    the models.
     """
     _, message = Repository.init(folder, session.progress)
     return message
@@ -30,16 +31,22 @@ def init(session: Session, folder: str) -> Result:
 @theta.command()
 @as_json
 def install() -> Result:
-    """Set up your account (git config --global), for every repository."""
+    """Set up your account, so that new clones work at once.
+
+    The settings are those of init, in git config --global.
+    """
     return Repository.install()
 
 
 @theta.command()
 @as_json
-@click.option("--global", "everywhere", is_flag=True, help="Take back what `install` did, not what `init` did.")
+@click.option("--global", "everywhere", is_flag=True, help="Take back what install did instead.")
 @click.pass_obj
 def uninstall(session: Session, *, everywhere: bool) -> Result:
-    """Take the set-up back; nothing committed is touched."""
+    """Take back what init did.
+
+    No file and no commit is touched. Git can then no longer read or write tracked models here, until init is run again.
+    """
     return Repository.uninstall_account() if everywhere else session.repository().uninstall()
 
 
@@ -48,7 +55,10 @@ def uninstall(session: Session, *, everywhere: bool) -> Result:
 @as_json
 @click.pass_obj
 def track(session: Session, patterns: tuple[str, ...]) -> Result:
-    """Track models: files, or patterns such as '*.safetensors'."""
+    """Track models: files, or patterns in quotes, such as '*.pt'.
+
+    From then on Git stores them tensor by tensor. It is written to .gitattributes, which is committed with them.
+    """
     return session.repository().track(*patterns)
 
 
@@ -57,7 +67,10 @@ def track(session: Session, patterns: tuple[str, ...]) -> Result:
 @as_json
 @click.pass_obj
 def untrack(session: Session, patterns: tuple[str, ...]) -> Result:
-    """Stop tracking files or patterns; versions already committed stay."""
+    """Stop tracking files or patterns.
+
+    Versions already committed stay as they are.
+    """
     return session.repository().untrack(*patterns)
 
 

@@ -15,20 +15,26 @@ _passed_on = {"ignore_unknown_options": True}
 
 
 @theta.command(context_settings=_passed_on)
-@click.argument("arguments", nargs=-1, type=REF)
+@click.argument("arguments", nargs=-1, type=REF, metavar="[ARGUMENTS]...")
 @as_json
 @click.pass_obj
 def push(session: Session, arguments: tuple[str, ...]) -> Result:
-    """Push commits and the objects they need (git push ARGUMENTS)."""
+    """Push commits, and the weights they need.
+
+    Arguments are those of git push, such as: -u origin main.
+    """
     return session.repository().push(*arguments)
 
 
 @theta.command(context_settings=_passed_on)
-@click.argument("arguments", nargs=-1, type=REF)
+@click.argument("arguments", nargs=-1, type=REF, metavar="[ARGUMENTS]...")
 @as_json
 @click.pass_obj
 def pull(session: Session, arguments: tuple[str, ...]) -> Result:
-    """Pull commits, and the objects of what is checked out (git pull ARGUMENTS)."""
+    """Pull commits, and the weights of what is checked out.
+
+    Arguments are those of git pull, such as: --rebase.
+    """
     return session.repository().pull(*arguments)
 
 
@@ -37,5 +43,8 @@ def pull(session: Session, arguments: tuple[str, ...]) -> Result:
 @as_json
 @click.pass_obj
 def fetch(session: Session, remote: str) -> Result:
-    """Fetch commits, and the objects of HEAD and its upstream."""
+    """Fetch commits, and weights to work on without a network.
+
+    The weights are those of HEAD and of its upstream branch.
+    """
     return session.repository().fetch(remote)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,10 @@ class FileDiff(Result):
             return f"kept whole: not a format any plug-in knows; {stores}"
         changed = self.changed
         if self.status in {"A", "D"}:
-            count = f"{len(changed)} tensor{'s' * (len(changed) != 1)}"
-            values = f"{count_text(sum(diff.size for diff in changed))} parameters"
-            return f"new: {count}   {values}   {stores}" if self.status == "A" else f"removed: {count}   {values}"
+            tensors = f"{len(changed)} tensor{'s' * (len(changed) != 1)}"
+            parameters = f"{count_text(sum(diff.size for diff in changed))} parameters"
+            size = f"{tensors}   {parameters}"
+            return f"new: {size}   {stores}" if self.status == "A" else f"removed: {size}"
         if not changed:
             return "no tensor changed" if not self.status else "no tensor changed; the rest of the file did"
         counts = [f"{sum(d.status == k for d in changed)} {word}" for k, word in _KINDS.items() if k != "M"]
@@ -97,7 +99,7 @@ class FileDiff(Result):
             if diff.old_shape is not None:
                 shape = f"{'x'.join(map(str, diff.old_shape)) or 'scalar'} → {shape}"
             kind = f"{diff.old_dtype} → {diff.dtype}" if diff.old_dtype else diff.dtype
-            name = f"{diff.old_name} → {diff.name}" if diff.old_name else diff.name
+            name = " → ".join(short(part, 80) for part in (diff.old_name, diff.name) if part)
             known = diff.status not in {"A", "D", "S"}
             rows.append(
                 (
@@ -222,10 +224,10 @@ class Diff(Result):
         return tuple({"path": file.path, **row} for file in self.files for row in file.to_dict()["tensors"])
 
 
-def _rank(diff: TensorDiff) -> tuple[float, bytes]:
+def _rank(diff: TensorDiff) -> tuple[float, str]:
     relative = diff.relative
     size = math.inf if diff.status in {"A", "D", "S"} else relative if relative is not None else 0.0
-    return -size, diff.name.encode()
+    return -size, diff.name
 
 
 def _shaded(grid: Grid) -> str:
@@ -239,8 +241,8 @@ def _shaded(grid: Grid) -> str:
         lines.append(f"  {label:<{width}}  {cells}".rstrip())
     if len(rows) < len(grid.rows):
         lines.append(f"  and {len(grid.rows) - len(rows)} more blocks")
-    across = ", ".join(columns)
-    lines.append(f"  {'':<{width}}  {short(plain(across), 100)}")
+    across = textwrap.shorten(plain(", ".join(columns)), 100, placeholder=" …")
+    lines.append(f"  {'':<{width}}  {across}")
     lines.append(f"  {'':<{width}}  · none  ░ under 1e-4  ▒ 1e-3  ▓ 1e-2  █ more")
     return "\n".join(lines)
 

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import ShellComplete
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 
-from theta_jupyter.commands import Session, theta
+from theta_jupyter.commands import Session, explain, theta
 from theta_jupyter.errors import ThetaError
 from theta_jupyter.jupyter.progress import Bar
-from theta_jupyter.results import Result, plain
+from theta_jupyter.results import Result, for_notebook, plain
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["complete", "register", "run"]
+
+_LINE = re.compile(r"\s*(?:(?:[^=%]*=\s*)?%)?theta\s+(.*)", re.DOTALL)
 
 
 def run(shell: InteractiveShell, line: str) -> Any:
@@ -55,10 +59,10 @@ def run(shell: InteractiveShell, line: str) -> Any:
         # Help and version are printed by click; in a notebook they belong in the cell's output like anything else.
         with contextlib.redirect_stdout(printed):
             result = theta.main(args=arguments, prog_name="%theta", standalone_mode=False, obj=session)
-    except click.ClickException as error:
-        raise UsageError(f"{error.format_message()}\n  see: %theta -h") from None
-    except ThetaError as error:
-        raise UsageError(_for_notebook(error)) from None
+    except BaseException as error:  # noqa: BLE001 - no traceback, whatever it is
+        message, hint, _ = explain(error)
+        lines = [*message.splitlines(), *([f"  {hint}"] if hint else [])]
+        raise UsageError(for_notebook("\n".join(map(plain, lines)))) from None
     finally:
         bar.close()
     if printed.getvalue():
@@ -68,16 +72,36 @@ def run(shell: InteractiveShell, line: str) -> Any:
     return result.to_dict() if session.json else result
 
 
-def complete(line: str) -> list[str]:
-    """Words that can stand at the end of ``%theta ...``."""
-    text = line.lstrip().removeprefix("%").removeprefix("theta")
+def complete(line: str) -> tuple[str, list[str]]:
+    """Find words that can stand at the end of a line behind ``%theta``.
+
+    Returns
+    -------
+    beginning, words
+        What of the word is written already, and what it can be.
+    """
     try:
-        words = shlex.split(text)
-    except ValueError:
-        return []
-    incomplete = "" if not words or text[-1:].isspace() else words.pop()
-    completer = ShellComplete(theta, {"obj": Session()}, "theta", "_THETA_COMPLETE")
-    return [item.value for item in completer.get_completions(words, incomplete)]
+        words = shlex.split(line)
+        incomplete = words.pop() if words and not line[-1:].isspace() else ""
+        completer = ShellComplete(theta, {"obj": Session()}, "theta", "_THETA_COMPLETE")
+        found = [item.value for item in completer.get_completions(words, incomplete)]
+        quoted = [word if _is_word(word) else shlex.quote(word) for word in found]
+    except (ThetaError, ValueError):
+        return "", []  # Not yet a line that can be read.
+    return re.split(r"\s", line)[-1], quoted
+
+
+@context_matcher()  # type: ignore[untyped-decorator]  # IPython's
+def matcher(context: CompletionContext) -> SimpleMatcherResult:
+    """Complete a line ``%theta ...`` or ``name = %theta ...``; nothing else is offered there."""
+    line = _LINE.fullmatch(context.text_until_cursor)
+    beginning, words = complete(line[1]) if line else ("", [])
+    return {
+        "completions": [SimpleCompletion(word, type="theta") for word in words],
+        "matched_fragment": beginning if words else context.token,
+        "suppress": bool(words),
+        "ordered": True,
+    }
 
 
 def register(shell: InteractiveShell) -> None:
@@ -86,17 +110,15 @@ def register(shell: InteractiveShell) -> None:
     def magic(line: str) -> Any:
         return run(shell, line)
 
-    with click.Context(theta, info_name="%theta") as context:
+    with click.Context(theta, info_name="%theta", **theta.context_settings) as context:
         magic.__doc__ = theta.get_help(context)  # What %theta? shows.
     shell.register_magic_function(magic, "line", "theta")  # type: ignore[arg-type]  # IPython's decorator hides it
-    for key in ("theta", "%theta"):
-        shell.set_hook("complete_command", _complete_hook, str_key=key)  # type: ignore[no-untyped-call]  # IPython's
+    if matcher not in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.append(matcher)
 
 
-def _complete_hook(_: Any, event: Any) -> list[str]:
-    return complete(event.text_until_cursor)
-
-
-def _for_notebook(error: ThetaError) -> str:
-    hint = error.hint.replace("git theta ", "%theta ")
-    return plain(error.message) + (f"\n  {plain(hint)}" if hint else "")
+def _is_word(text: str) -> bool:
+    try:
+        return shlex.split(text) == [text]
+    except ValueError:
+        return False

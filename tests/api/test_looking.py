@@ -1,0 +1,216 @@
+"""log, diff, show."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.api.place import write
+from tests.e2e.repo import LAYERS, MODEL, weights
+from theta_jupyter import Repository
+from theta_jupyter.errors import GitError, RequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.repo import Repo
+    from theta_jupyter.diffs.report import Diff
+
+
+@pytest.fixture
+def line(repo: Repo) -> Repo:
+    """Three commits, each changing one tensor; the second changes another model too."""
+    repository = Repository()
+    repository.track("*.pt")
+    write(b=1)
+    write("other.pt", seed=5)
+    repository.commit("second")
+    write(b=1, wide=2)
+    repository.commit("third")
+    return repo
+
+
+def changed(diff: Diff) -> dict[str, list[str]]:
+    return {file.path: [tensor.name for tensor in file.changed] for file in diff.files}
+
+
+def test_log(line: Repo) -> None:
+    repository = Repository()
+    line.git("tag", "v1", "HEAD~1")
+    line.git("tag", "-a", "-m", "tag", "v2", "HEAD~1")
+    line.git("tag", "blob", f"HEAD:{MODEL}")  # A tag may point at anything.
+    log = repository.log()
+    assert [commit.subject for commit in log.commits] == ["third", "second", "first"]
+    assert [commit.refs for commit in log.commits] == [("main",), ("v1", "v2"), ()]
+    assert log.commits[1].models == (MODEL, "other.pt")
+    assert all(commit.stored > 0 for commit in log.commits)
+    assert [commit.subject for commit in repository.log(paths=["other.pt"]).commits] == ["second"]
+    assert [commit.subject for commit in repository.log("HEAD~1").commits] == ["second", "first"]
+    assert [commit.subject for commit in repository.log("HEAD~2..v2").commits] == ["second"]
+    short = repository.log(limit=2)
+    assert ([commit.subject for commit in short.commits], short.more) == (["third", "second"], True)
+    assert "-n 100" in short.text()
+    assert not repository.log(limit=3).more
+    assert json.loads(json.dumps(log.to_dict()))["commits"][0]["id"] == line.head()
+    assert list(log.to_pandas()["subject"]) == ["third", "second", "first"]
+    with pytest.raises(GitError, match="'nope' is not a commit"):
+        repository.log("nope")
+
+
+def test_log_without_commits(empty: Repo) -> None:
+    assert empty.top.exists()
+    repository, _ = Repository.init()
+    assert repository.log().text() == "no commit yet"
+
+
+def test_log_of_hostile_subjects(repo: Repo) -> None:
+    repo.git("commit", "--quiet", "--allow-empty", "-m", "\x1b[31mred\u202e\n\nTheta-From: x@y")
+    log = Repository().log()
+    assert "\\x1b[31mred\\u202e" in log.text()
+    assert log.commits[0].derived_from == ("x@y",)
+
+
+def test_diff_of_every_pair(line: Repo) -> None:
+    repository = Repository()
+    assert changed(repository.diff()) == {}
+    assert repository.diff().text() == "no tracked model differs between HEAD and work tree"
+    write(b=1, wide=2, c=3)
+    assert changed(repository.diff()) == {MODEL: ["c"]}
+    assert changed(repository.diff("HEAD", ":")) == {}
+    repository.add()
+    write(b=1, wide=2, c=3, d=4)
+    assert changed(repository.diff("HEAD", ":")) == {MODEL: ["c"]}
+    assert changed(repository.diff(":")) == {MODEL: ["d"]}
+    assert sorted(changed(repository.diff("HEAD"))[MODEL]) == ["c", "d"]
+    assert changed(repository.diff("HEAD~1", "HEAD")) == {MODEL: ["wide"]}
+    assert changed(repository.diff("HEAD", "HEAD~1")) == {MODEL: ["wide"]}
+    assert changed(repository.diff("HEAD~2..HEAD~1", paths=[MODEL])) == {MODEL: ["b"]}
+    assert changed(repository.diff("HEAD~1..")) == {MODEL: ["wide"]}
+    both = repository.diff("HEAD~2", "HEAD")
+    assert {path: sorted(names) for path, names in changed(both).items()} == {
+        MODEL: ["b", "wide"],
+        "other.pt": sorted([*LAYERS, "wide"]),
+    }
+    assert [(file.path, file.status) for file in both.files] == [(MODEL, "M"), ("other.pt", "A")]
+    assert [file.status for file in repository.diff("HEAD", "HEAD~2").files] == ["M", "D"]
+    line.git("rm", "--quiet", "--cached", "other.pt")
+    (line.top / "other.pt").unlink()
+    assert [(file.path, file.status) for file in repository.diff(paths=["other.pt"]).files] == [("other.pt", "D")]
+
+
+def test_diff_since_they_parted(conflict: Repo) -> None:
+    conflict.git("merge", "--abort")
+    repository = Repository()
+    assert sorted(changed(repository.diff("main...theirs"))[MODEL]) == ["b", "wide"]
+    assert sorted(changed(repository.diff("main..theirs"))[MODEL]) == ["a", "b", "wide"]
+
+
+def test_diff_of_what_is_not_there(repo: Repo) -> None:
+    repository = Repository()
+    with pytest.raises(RequestError, match=r"no\.pt is not a tracked model"):
+        repository.diff(paths=["no.pt"])
+    with pytest.raises(GitError, match="'nope' is not a commit"):
+        repository.diff("nope")
+    with pytest.raises(RequestError, match="has no picture"):
+        repository.diff().figure()
+    assert repo.status() == ""
+
+
+def test_diff_of_a_folder(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository()
+    repository.track("*.safetensors")
+    write("sub/one.safetensors", seed=3)
+    repository.commit("two")
+    write("sub/one.safetensors", seed=3, a=1)
+    write(b=1)
+    assert changed(repository.diff(paths=["sub"])) == {"sub/one.safetensors": ["a"]}
+    monkeypatch.chdir(repo.top / "sub")
+    assert changed(repository.diff(paths=["."])) == {"sub/one.safetensors": ["a"]}
+
+
+def test_diff_of_some_tensors(line: Repo) -> None:
+    repository = Repository()
+    diff = repository.diff("HEAD~2", "HEAD", tensors=["w*", "c"])
+    assert {file.path: [tensor.name for tensor in file.tensors] for file in diff.files}[MODEL] == ["c", "wide"]
+    assert changed(repository.diff("HEAD~2", "HEAD", tensors=["?"], paths=[MODEL])) == {MODEL: ["b"]}
+    with pytest.raises(RequestError, match="no tensor is called 'nothing'"):
+        repository.diff("HEAD~2", tensors=["w*", "nothing"])
+    assert line.status() == ""
+
+
+def oracle(old: str, new: str) -> tuple[float, float, float, float]:
+    a, b = weights()[old].astype(np.float64), weights(**{old: int(new)})[old].astype(np.float64)
+    cosine = float(np.sum(a * b) / np.sqrt(np.sum(a * a)) / np.sqrt(np.sum(b * b)))
+    return float(np.sqrt(np.sum((b - a) ** 2))), float(np.sqrt(np.sum(a * a))), float(np.abs(b - a).max()), cosine
+
+
+@pytest.mark.usefixtures("repo")
+def test_diff_estimated_and_exact() -> None:
+    write(b=1, wide=2)
+    repository = Repository()
+    repository.commit("two")
+    quick = {t.name: t for t in repository.diff("HEAD~1", "HEAD").files[0].changed}
+    l2, norm, largest, cosine = oracle("wide", "2")
+    # Small tensors are measured at once.
+    assert not quick["b"].estimated
+    assert quick["wide"].estimated
+    assert quick["wide"].largest is None
+    assert quick["wide"].l2 == pytest.approx(l2, rel=0.35)
+    assert quick["wide"].norm == pytest.approx(norm, rel=1e-6)
+    exact = {t.name: t for t in repository.diff("HEAD~1", "HEAD", exact=True).files[0].changed}
+    wide = exact["wide"]
+    assert not wide.estimated
+    assert (wide.l2, wide.norm, wide.largest, wide.cosine) == pytest.approx((l2, norm, largest, cosine), rel=1e-9)
+    assert wide.relative == pytest.approx(l2 / norm, rel=1e-9)
+    text = repository.diff("HEAD~1").text()
+    assert "~" in text
+    assert "--exact" in text
+
+
+def test_quick_diff_reads_no_large_weight(repo: Repo) -> None:
+    write(b=1, wide=2)
+    repository = Repository()
+    repository.commit("two")
+    for record in (repo.manifest(f"HEAD~1:{MODEL}").records["wide"], repo.manifest().records["wide"]):
+        for place in record.objects:
+            repository.worktree.store.path(place.object).unlink()
+    assert sorted(changed(repository.diff("HEAD~1", "HEAD"))[MODEL]) == ["b", "wide"]
+    with pytest.raises(Exception, match="not here, and there is no remote"):
+        repository.diff("HEAD~1", "HEAD", exact=True)
+    # What is not shown is not needed.
+    assert repository.diff("HEAD~1", "HEAD", tensors=["b"], exact=True).files[0].tensors[0].cosine is not None
+
+
+def test_show(line: Repo) -> None:
+    repository = Repository()
+    shown = repository.show()
+    assert shown.commit.id == line.head()
+    assert changed(shown.diff) == {MODEL: ["wide"]}
+    assert "third" in shown.text()
+    assert "third" in shown.html()
+    assert shown.to_dict()["diff"]["files"][0]["path"] == MODEL
+    first = repository.show("HEAD~2", exact=True)
+    assert [file.status for file in first.diff.files] == ["A"]
+    assert "(nothing) → " in first.text()
+    with pytest.raises(GitError):
+        repository.show("nope")
+
+
+def test_show_of_a_merge_is_against_its_first_parent(conflict: Repo) -> None:
+    repository = Repository()
+    repository.checkout(paths=[MODEL], side="theirs")
+    repository.commit("merged")
+    assert sorted(changed(repository.show().diff)[MODEL]) == ["b", "wide"]
+    assert conflict.status() == ""
+
+
+def test_figure(line: Repo, tmp_path: Path) -> None:
+    from theta_jupyter.diffs.figures import png
+
+    assert line.status() == ""
+    picture = png(Repository().diff("HEAD~1").figure())
+    (tmp_path / "figure.png").write_bytes(picture)
+    assert picture.startswith(b"\x89PNG")

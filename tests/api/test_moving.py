@@ -1,0 +1,164 @@
+"""checkout, switch, branch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.api.place import write
+from tests.e2e.repo import MODEL, safetensors, torch_file, weights
+from theta_jupyter import Repository
+from theta_jupyter.errors import GitError, RequestError
+
+if TYPE_CHECKING:
+    from tests.e2e.repo import Repo
+    from theta_jupyter.merges.threeway import Side
+
+
+def test_checkout_of_a_commit_and_of_a_file(repo: Repo) -> None:
+    repository = Repository()
+    second = write(b=1)
+    repository.commit("second")
+    assert repository.checkout("HEAD~1").message.endswith(f"first: {MODEL}")
+    repo.check(safetensors())
+    repository.checkout("main")
+    repo.check(second)
+    assert repository.checkout("HEAD~1", [MODEL]).message == f"checked out {MODEL} from HEAD~1"
+    assert repo.read() == safetensors()
+    assert repository.status().entries[0].state == "staged"
+    write(b=7)
+    repository.checkout(paths=[MODEL])  # Of the index.
+    assert repo.read() == safetensors()
+    with pytest.raises(GitError):
+        repository.checkout("nope")
+    with pytest.raises(GitError):
+        repository.checkout("nope", [MODEL])
+    with pytest.raises(RequestError, match="'--orphan' is not a ref"):
+        repository.checkout("--orphan")
+
+
+def test_checkout_refuses_to_lose_changes(repo: Repo) -> None:
+    repository = Repository()
+    write(b=1)
+    repository.commit("second")
+    mine = write(b=2)
+    with pytest.raises(GitError, match="would be overwritten"):
+        repository.checkout("HEAD~1")
+    assert repo.read() == mine
+
+
+def test_checkout_of_a_folder_replaces_manifests(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository()
+    repository.track("*.pt")
+    data = write("sub/one.pt", seed=4)
+    repository.commit("two")
+    (repo.top / "sub/one.pt").write_bytes(repo.text("HEAD:sub/one.pt"))
+    repo.git("add", "sub/one.pt")
+    monkeypatch.chdir(repo.top / "sub")
+    repository.checkout(paths=["."])
+    repo.check(data, "sub/one.pt")
+
+
+SIDES = pytest.mark.parametrize("side", ["ours", "theirs"])
+
+
+@SIDES
+def test_a_side_is_taken_for_tensors_in_conflict_only(conflict: Repo, side: Side) -> None:
+    message = Repository().checkout(paths=[MODEL], side=side)
+    assert message.message == f"{MODEL}: 1 in conflict taken from {side}, 4 settled by themselves; staged"
+    expected = safetensors(a=1, wide=2, b={"ours": 1, "theirs": 2}[side])
+    assert conflict.read() == expected
+    assert conflict.status() == f"M  {MODEL}\n"
+    Repository().commit("merged")
+    conflict.check(expected)
+
+
+@SIDES
+def test_a_side_of_torch_files_and_from_a_subfolder(repo: Repo, monkeypatch: pytest.MonkeyPatch, side: Side) -> None:
+    repository = Repository()
+    (repo.top / "sub").mkdir()
+    monkeypatch.chdir("sub")
+    repository.track("t.pt")
+    repo.write(torch_file(), "sub/t.pt")
+    repository.commit("base")
+    repository.switch("theirs", create=True)
+    repo.write(torch_file(b=2, wide=2), "sub/t.pt")
+    repository.commit("theirs")
+    repository.switch("main")
+    repo.write(torch_file(b=1, c=1), "sub/t.pt")
+    repository.commit("ours")
+    repo.fails("merge", "theirs")
+    repository.checkout(paths=["t.pt"], side=side)
+    assert repo.read("sub/t.pt") == torch_file(c=1, wide=2, b={"ours": 1, "theirs": 2}[side])
+
+
+def test_sides_that_cannot_be_taken(conflict: Repo) -> None:
+    repository = Repository()
+    with pytest.raises(RequestError, match="needs paths, and no ref"):
+        repository.checkout("HEAD", [MODEL], side="ours")
+    with pytest.raises(RequestError, match="needs paths, and no ref"):
+        repository.checkout(side="ours")
+    repository.checkout(paths=[MODEL], side="ours")
+    with pytest.raises(RequestError, match="is not in conflict"):
+        repository.checkout(paths=[MODEL], side="ours")
+    assert conflict.status().startswith("M ")
+
+
+def test_deleted_on_one_side(repo: Repo) -> None:
+    repository = Repository()
+    repository.switch("theirs", create=True)
+    (repo.top / MODEL).unlink()
+    repository.commit("deleted")
+    repository.switch("main")
+    write(b=1)
+    repository.commit("ours")
+    repo.fails("merge", "theirs")
+    with pytest.raises(RequestError, match="deleted on one side") as caught:
+        repository.checkout(paths=[MODEL], side="theirs")
+    assert f"git rm {MODEL}" in caught.value.hint
+
+
+def test_structure_in_conflict_is_taken_whole(repo: Repo) -> None:
+    repository = Repository()
+    files = {}
+    for branch in ("theirs", "ours"):
+        repository.switch(branch, create=True)
+        save_file(weights() | {branch: np.ones(3, np.float32)}, MODEL)
+        files[branch] = repo.read()
+        repository.commit(branch)
+        repository.switch("main")
+    repository.switch("ours")
+    repo.fails("merge", "theirs")
+    repository.checkout(paths=[MODEL], side="theirs")
+    assert repo.read() == files["theirs"]
+
+
+def test_switch_and_branch(repo: Repo) -> None:
+    repository = Repository()
+    assert [branch.name for branch in repository.branch().branches] == ["main"]
+    assert repository.switch("work", create=True).message == "on new branch work"
+    data = write(b=1)
+    repository.commit("work")
+    assert repository.switch("main").message == "on branch main"
+    repo.check(safetensors())
+    assert repository.switch("-").message == "on branch work"
+    repo.check(data)
+    with pytest.raises(GitError, match="there is no branch 'nope'") as caught:
+        repository.switch("nope")
+    assert caught.value.hint == "make it with: git theta switch -c nope"
+    found = repository.branch("old", "HEAD~1").branches
+    assert {branch.name: branch.commit for branch in found} == {
+        "main": repo.head("main"),
+        "old": repo.head("HEAD~1"),
+        "work": repo.head(),
+    }
+    assert [branch.name for branch in found if branch.current] == ["work"]
+    assert [branch.name for branch in repository.branch("old", delete=True).branches] == ["main", "work"]
+    with pytest.raises(GitError):
+        repository.branch("work", delete=True)
+    with pytest.raises(GitError):
+        repository.branch("--force")
+    assert "* " in repository.branch().text()

@@ -1,0 +1,223 @@
+"""What changed, from two manifests."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+
+from theta_jupyter.diffs.compare import TensorDiff, compare, overall
+from theta_jupyter.diffs.grid import fold
+from theta_jupyter.storage.objects import ObjectStore
+from theta_jupyter.storage.snapshot import take
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from theta_jupyter.storage.manifest import Manifest, Record
+
+RNG = np.random.default_rng(0)
+BIG = RNG.standard_normal((80, 100)).astype(np.float32)
+SMALL = RNG.standard_normal((4, 4)).astype(np.float32)
+
+
+class Nothing:
+    """Knows no other version."""
+
+    manifests: tuple[Manifest, ...] = ()
+
+    def record(self, _: str, /) -> Record | None:
+        return None
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(tmp_path)
+
+
+def manifest(store: ObjectStore, tensors: Mapping[str, npt.NDArray[Any]] | bytes) -> Manifest:
+    data = tensors if isinstance(tensors, bytes) else save(dict(tensors))
+    return take(memoryview(data), Nothing(), store)
+
+
+def test_every_status(store: ObjectStore) -> None:
+    old: dict[str, npt.NDArray[Any]] = {
+        "same": SMALL,
+        "changed": BIG,
+        "gone": SMALL[1:],
+        "moved": BIG * 2,
+        "shaped": BIG,
+        "cast": BIG * 3,
+    }
+    new: dict[str, npt.NDArray[Any]] = {
+        "same": SMALL,
+        "changed": BIG + 1,
+        "come": SMALL[2:],
+        "went": BIG * 2,
+        "shaped": BIG.reshape(100, 80),
+        "cast": (BIG * 3).astype(np.float16),
+    }
+    found = {diff.name: diff for diff in compare(manifest(store, old), manifest(store, new))}
+    assert {name: diff.status for name, diff in found.items()} == {
+        "same": "",
+        "changed": "M",
+        "come": "A",
+        "gone": "D",
+        "went": "R",
+        "shaped": "S",
+        "cast": "T",
+    }
+    assert found["went"].old_name == "moved"
+    assert found["went"].l2 == 0
+    assert found["shaped"].old_shape == (80, 100)
+    assert found["cast"].old_dtype == "F32"
+    assert found["same"].relative == 0
+    assert found["shaped"].relative is None
+    assert [diff.name for diff in compare(None, manifest(store, new))] == sorted(new)
+    assert {diff.status for diff in compare(manifest(store, old), None)} == {"D"}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
+@pytest.mark.parametrize("much", [1e-2, 0.3, 10.0])
+def test_estimates(store: ObjectStore, kind: Any, much: float) -> None:
+    errors = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        old = rng.standard_normal(20_000).astype(kind)
+        new = (old.astype(np.float64) + much * rng.standard_normal(20_000)).astype(kind)
+        data = [_tensor(array) for array in (old, new)]
+        (diff,) = compare(*(manifest(store, one) for one in data))
+        assert diff.estimated
+        true = np.linalg.norm(new.astype(np.float64) - old.astype(np.float64))
+        errors.append(float((diff.l2 or 0) / true) - 1)
+        assert diff.norm == pytest.approx(np.linalg.norm(old.astype(np.float64)), rel=1e-9)
+    assert max(map(abs, errors)) < 0.4
+    assert math.sqrt(np.mean(np.square(errors))) < 0.16
+
+
+def _tensor(array: npt.NDArray[Any]) -> bytes:
+    from safetensors.torch import save as save_torch
+
+    raw = array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    tensor = torch.from_numpy(raw)
+    return save_torch({"x": tensor.view(torch.bfloat16) if array.dtype.name == "bfloat16" else tensor})
+
+
+def test_a_transposed_copy_is_not_estimated(store: ObjectStore, tmp_path: Path) -> None:
+    """Its values lie in another order: the sketches say nothing about the difference, which is none."""
+    path = tmp_path / "m.pt"
+    square = torch.from_numpy(BIG)
+    torch.save({"x": square}, path)
+    old = manifest(store, path.read_bytes())
+    torch.save({"x": square.T.contiguous().T}, path)
+    (diff,) = compare(old, manifest(store, path.read_bytes()))
+    assert (diff.status, diff.l2) == ("M", None)
+
+
+def test_a_slice_does_not_pass_for_its_storage(store: ObjectStore, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save({"x": torch.from_numpy(BIG)[:10]}, path)
+    old = manifest(store, path.read_bytes())
+    torch.save({"x": torch.from_numpy(BIG + 1)[:10]}, path)
+    (diff,) = compare(old, manifest(store, path.read_bytes()))
+    assert (diff.status, diff.l2, diff.norm) == ("M", None, None)
+
+
+def test_tied_weights_change_together(store: ObjectStore, tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    versions = []
+    for add in (0, 1):
+        shared = torch.from_numpy(BIG + np.float32(add))
+        torch.save({"embedding": shared, "head": shared}, path)
+        versions.append(manifest(store, path.read_bytes()))
+    one, two = compare(*versions)
+    assert one.status == two.status == "M"
+    assert one.l2 == two.l2 == pytest.approx(math.sqrt(BIG.size), rel=0.4)
+
+
+def diff(name: str, status: Any = "M", norm: float | None = 1.0, l2: float | None = 0.1) -> TensorDiff:
+    return TensorDiff(name, status, (2,), "F32", 2, norm=norm, l2=l2)
+
+
+def test_overall() -> None:
+    assert overall([]) == (None, False)
+    relative, estimated = overall([diff("a", norm=3.0, l2=0.3), diff("b", norm=4.0, l2=0.4)])
+    assert relative == pytest.approx(0.1)
+    assert not estimated
+    assert overall([diff("a", norm=1e200, l2=1e199), diff("b", "", 1e200, 0.0)])[0] == pytest.approx(0.1 / math.sqrt(2))
+    assert overall([diff("a", norm=0.0, l2=1.0)]) == (math.inf, False)
+    # What changed by nobody knows how much has not changed by nothing.
+    assert overall([diff("a", "", 1.0, 0.0), diff("b", l2=None)]) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("encoder.layer.7.attention.query.weight", ("encoder.layer.7", "attention.query.weight")),
+        ("layers.0.weight", ("layers.0", "weight")),
+        ("0.weight", ("0", "weight")),
+        ("h.11.mlp/c_fc.bias", ("h.11", "mlp/c_fc.bias")),
+        ("block_3.weight", ("block_3", "weight")),
+        ("down_blocks.1.resnets.0.conv1.weight", ("down_blocks.1", "resnets.0.conv1.weight")),
+        ("embeddings.word_embeddings.weight", ("embeddings", "all")),
+        ("fc1", ("fc1", "all")),
+        ("fc1.weight", ("fc1", "all")),
+        ("weight", ("weight", "all")),
+        ("", ("", "all")),
+        ("a" * 5000, ("a" * 5000, "all")),
+        ("1." * 2000 + "x", ("1.1", ("1." * 1998) + "x")),
+        ("_1" * 3000, ("_1" * 3000, "all")),
+    ],
+)
+def test_folding_of_names(name: str, cell: tuple[str, str]) -> None:
+    grid = fold([diff(name)])
+    assert ((grid.rows, grid.columns), list(grid.cells)) == (((cell[0],), (cell[1],)), [cell])
+
+
+def test_grid_is_in_natural_order_and_takes_cells_together() -> None:
+    grid = fold(
+        [
+            diff("layer.10.w"),
+            diff("layer.2.w", "", 1.0, 0.0),
+            diff("embed.a", norm=3.0, l2=0.3),
+            diff("embed.b", norm=4.0, l2=0.4),
+            diff("pool.w", "A", None, None),
+            diff("layer.2.b", l2=None),
+            diff("layer.2.b2", norm=0.0, l2=1.0),
+        ]
+    )
+    assert grid.rows == ("embed", "layer.2", "layer.10", "pool")
+    assert grid.columns == ("b", "b2", "w", "all")
+    assert grid.cells == {
+        ("layer.10", "w"): 0.1,
+        ("layer.2", "w"): 0.0,
+        ("embed", "all"): pytest.approx(0.1),
+        ("pool", "all"): 1.0,
+        ("layer.2", "b"): None,
+        ("layer.2", "b2"): math.inf,
+    }
+
+
+def test_a_diff_is_json_whatever_it_holds(store: ObjectStore) -> None:
+    from theta_jupyter.diffs.report import Diff, FileDiff
+
+    odd = np.array([np.nan, np.inf, 1e308, 1], np.float64)
+    old, new = manifest(store, {"x": np.zeros(4), "y": odd}), manifest(store, {"x": odd, "y": odd * 1.5})
+    file = FileDiff(
+        "m", "M", "a", "b", (*compare(old, new), diff("z", norm=0.0), diff("w", norm=math.inf, l2=math.inf))
+    )
+    both = Diff("a", "b", (file,))
+    for result in (file, both):
+        json.dumps(result.to_dict(), allow_nan=False)
+        assert result.text()
+        assert result.html()
+        assert len(result.to_pandas()) == 4
