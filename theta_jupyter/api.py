@@ -12,39 +12,34 @@ way.
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from theta_jupyter import changes, history
+from theta_jupyter import changes, history, staging, tracking
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
 from theta_jupyter.errors import (
     GitError,
-    ManifestError,
     NotARepositoryError,
     RequestError,
     ThetaError,
-    TransferError,
 )
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
-from theta_jupyter.git.known import FROM
 from theta_jupyter.git.roads import mapped, rebuild
-from theta_jupyter.git.transfer import fetch, fetch_missing, remotes
-from theta_jupyter.git.worktree import Worktree, run, shown
-from theta_jupyter.merges.threeway import Side, merge
+from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
+from theta_jupyter.git.worktree import Worktree, run
 from theta_jupyter.results import Message, size_text
+from theta_jupyter.settling import settle
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
-from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
+from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from theta_jupyter.diffs.report import Diff
+    from theta_jupyter.merges.threeway import Side
 
 __all__ = ["Repository", "load"]
 
@@ -116,11 +111,14 @@ class Repository:
     def uninstall(self) -> Message:
         """Take the set-up of this repository back; files in the work tree stay as they are."""
         keys, hooks = uninstall(self.worktree), uninstall_hooks(self.worktree)
-        return Message(
-            f"removed {len(keys)} settings and {len(hooks)} hooks from {self.worktree.top}"
-            if keys or hooks
-            else "there was nothing to remove here"
-        )
+        if not (keys or hooks):
+            return Message("there was nothing to remove here")
+        details = []
+        tracked = [] if is_installed(self.worktree) else changes.tracked(self.worktree)
+        if tracked:
+            details += [f"still tracked: {name}" for name in tracked]
+            details.append('next: git theta init, then untrack them first; see "Leaving" in docs/git.md')
+        return Message(f"removed {len(keys)} settings and {len(hooks)} hooks from {self.worktree.top}", tuple(details))
 
     def track(self, *names: str) -> Message:
         """Track files, or patterns such as ``*.safetensors``; both are taken from the current folder.
@@ -133,40 +131,11 @@ class Repository:
         if not is_installed(self.worktree):
             install(self.worktree)
             install_hooks(self.worktree)
-        new: list[str] = []
-        before = set(changes.tracked(self.worktree))
-        for name in names:
-            if Path(name).exists() or not any(char in name for char in "*?["):
-                if Path(name).is_dir():
-                    folder = name.rstrip("/")
-                    raise RequestError(
-                        f"{name} is a folder", hint=f"track what is in it: git theta track '{folder}/*.safetensors'"
-                    )
-                fresh = attributes.track(self.worktree, path=self.worktree.relative(name))
-            else:
-                fresh = attributes.track(self.worktree, pattern=self._pattern(name))
-            new += [name] if fresh else []
-        if not new:
-            return Message(f"{', '.join(names)} was tracked already")
-        self._renew(before)
-        ignored = self._ignored([name for name in new if Path(name).is_file()])
-        hints = [
-            f"{name} is ignored by Git: remove it from .gitignore, or it will not be committed" for name in ignored
-        ]
-        return Message(f"tracking {', '.join(new)}", (*hints, 'next: git theta commit -m "..."'))
+        return tracking.track(self.worktree, names)
 
     def untrack(self, *names: str) -> Message:
         """Stop tracking files or patterns. Versions already committed stay as they are."""
-        for name in names:
-            written = [name, self._pattern(name)]
-            with contextlib.suppress(GitError):  # A pattern may be anything; it need not be a path in here.
-                written.insert(0, self.worktree.relative(name))
-            if not any(attributes.untrack(self.worktree, one) for one in written):
-                raise RequestError(f"{name} is not tracked", hint="what is: git theta ls-files")
-        if attributes.FILE in self.worktree.index():
-            # Were the file gone, Git would go by the one in the index.
-            (self.worktree.top / attributes.FILE).touch()
-        return Message(f"no longer tracking {', '.join(names)}")
+        return tracking.untrack(self.worktree, names)
 
     def files(self) -> Files:
         """Tracked checkpoints in the index."""
@@ -196,9 +165,9 @@ class Repository:
         derived_from
             A path, or ``REF:PATH``, of the checkpoint they were made from: it is offered as a base.
         """
-        names = self._changed(paths)
-        origin, _ = self._origin(derived_from)
-        self._stage(names, origin)
+        names = staging.chosen(self.worktree, paths)
+        origin, _ = staging.origin(self.worktree, derived_from)
+        staging.stage(self.worktree, names, origin, self.progress)
         return Message(f"staged {', '.join(names)}" if names else "nothing to stage: no tracked model changed")
 
     def commit(self, message: str, paths: Sequence[PathLike] = (), *, derived_from: str = "") -> Commit:
@@ -214,10 +183,10 @@ class Repository:
         RequestError
             If there is nothing to commit, or a model is in conflict.
         """
-        self._refuse_conflicts()
-        names = self._changed(paths)
-        origin, trailer = self._origin(derived_from)
-        self._stage(names, origin)
+        staging.refuse_conflicts(self.worktree)
+        names = staging.chosen(self.worktree, paths)
+        origin, trailer = staging.origin(self.worktree, derived_from)
+        staging.stage(self.worktree, names, origin, self.progress)
         if (self.worktree.top / attributes.FILE).exists():
             self.worktree.git("add", "--", attributes.FILE)
         merging = (self.worktree.git_dir / "MERGE_HEAD").exists()
@@ -278,9 +247,10 @@ class Repository:
         """Load a version of a checkpoint, lazily; see :func:`load`."""
         inside = self.worktree.relative(path)
         if not ref:
-            with mapped(self.worktree.top / inside) as data:
+            file = self.worktree.top / inside
+            with mapped(file) as data:
                 if not looks_like_manifest(data):
-                    return FileCheckpoint(str(path), data, names)
+                    return FileCheckpoint(str(path), file, data, names)
                 manifest = parse(bytes(data))
         else:
             manifest = self.manifest(inside, ref)
@@ -309,13 +279,14 @@ class Repository:
         ----------
         side
             ``"ours"`` or ``"theirs"``: tensors in conflict are taken from there, what merged by itself stays merged,
-            and the file is staged. (``git checkout --ours`` takes the whole file.)
+            and the file is staged. Where nothing can be mixed, the file is taken as a whole, and the message says what
+            is not in it. (``git checkout --ours`` always takes the whole file.)
         """
         names = [self.worktree.relative(path) for path in paths]
         if side:
             if ref or not names:
                 raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
-            first, *rest = [self._settle(name, side) for name in names]
+            first, *rest = [settle(self.worktree, name, side) for name in names]
             return Message(first, tuple(rest))
         if not names:
             self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
@@ -325,10 +296,12 @@ class Repository:
         self._materialise(path for path in changes.tracked(self.worktree) if changes.among(path, names))
         return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
 
-    def switch(self, branch: str, *, create: bool = False) -> Message:
-        """Switch to a branch, a new one if ``create``; ``-`` is the branch before."""
+    def switch(self, branch: str, start: str = "", *, create: bool = False) -> Message:
+        """Switch to a branch, a new one (at ``start``, or here) if ``create``; ``-`` is the branch before."""
+        if start and not create:
+            raise RequestError("a branch that is there has no start", hint=f"git theta switch -c {branch} {start}")
         try:
-            self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch))
+            self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch), *_ref(start))
         except GitError as error:
             if error.message.startswith("invalid reference"):
                 raise GitError(
@@ -350,9 +323,12 @@ class Repository:
     # Sharing.
 
     def push(self, *arguments: str) -> Message:
-        """Run ``git push`` with these arguments; the pre-push hook sends the objects first."""
+        """Run ``git push`` with these arguments; the pre-push hook sends the objects first.
+
+        Unlike with ``git push``, it also sends what commits that are there already lack.
+        """
         install_hooks(self.worktree)
-        return self._git("push", arguments, "pushed")
+        return self._git("push", arguments, "pushed", {OFFER_ALL: "1"})
 
     def pull(self, *arguments: str) -> Message:
         """Run ``git pull`` with these arguments; objects come as files are written."""
@@ -373,99 +349,6 @@ class Repository:
 
     # In our own words.
 
-    def _changed(self, paths: Sequence[PathLike]) -> list[str]:
-        """Models to stage: those named, and what changed in the folders named; all that changed, if nothing is."""
-        names = [self.worktree.relative(path) for path in paths]
-        folders = [name for name in names if (self.worktree.top / name).is_dir()]
-        found = (
-            [] if names and not folders else [p for p in changes.changed(self.worktree) if changes.among(p, folders)]
-        )
-        return [*(name for name in names if name not in folders), *found]
-
-    def _pattern(self, name: str) -> str:
-        """A pattern written in the current folder, as it is written at the top."""
-        below = self.worktree.relative(".")
-        if below == ".":
-            return name
-        # Without a slash, a pattern means files at any depth.
-        depth = "" if "/" in name else "**/"
-        return f"/{glob.escape(below)}/{depth}{name.removeprefix('./')}"
-
-    def _renew(self, before: Iterable[str]) -> None:
-        """Have Git look again at files it had before they were tracked: it would not by itself."""
-        index = self.worktree.index()
-        for path in set(changes.tracked(self.worktree)).difference(before):
-            if path in index and (self.worktree.top / path).is_file():
-                (self.worktree.top / path).touch()
-
-    def _ignored(self, names: Sequence[str]) -> list[str]:
-        listed = b"".join(os.fsencode(self.worktree.relative(name)) + b"\0" for name in names)
-        try:
-            out = self.worktree.git("check-ignore", "-z", "--stdin", data=listed, env={"GIT_LITERAL_PATHSPECS": "0"})
-        except GitError:
-            return []  # None of them is.
-        return [os.fsdecode(name) for name in out.split(b"\0") if name]
-
-    def _refuse_conflicts(self) -> None:
-        undecided = [path for path, stages in self.worktree.index().items() if 0 not in stages]
-        if undecided:
-            name, count = undecided[0], len(undecided) - 1
-            step = f"take a side with: git theta checkout --ours -- {shlex.quote(name)} (or --theirs), then commit"
-            if self.worktree.filters([name])[name] != "theta":
-                step = f"edit it, then: git add {shlex.quote(name)}"
-            raise RequestError(f"{name} is in conflict" + (f", and {count} more" if count else ""), hint=step)
-
-    def _stage(self, names: Sequence[str], origin: str) -> None:
-        """Store the files outside Git's lock, in parallel and with progress; `git add` then finds them in the cache."""
-        filters = self.worktree.filters(names)
-        for name in names:
-            path = self.worktree.top / name
-            if filters[name] != "theta":
-                if name == attributes.FILE or (filters[name] == "" and not path.exists()):
-                    continue
-                raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
-            if path.is_file() and not path.is_symlink():
-                changes.stored(self.worktree, name, self.progress, origin)
-        if names:
-            env = {FROM: origin} if origin else {}
-            self.worktree.git("add", "--all", "--", *names, env=env)
-
-    def _origin(self, given: str) -> tuple[str, str]:
-        """The blob of the manifest a model is derived from, and how the trailer names it."""
-        if not given:
-            return "", ""
-        ref, colon, path = given.partition(":")
-        if not colon or os.path.lexists(given):
-            ref, path = "HEAD", self.worktree.relative(given)
-        commit = self.worktree.resolve(ref)
-        blob = self.worktree.tree(commit, [path]).get(path)
-        if blob is None:
-            raise RequestError(
-                f"{given} is not committed", hint="commit it first, or name a version: --from REF:PATH, from the top"
-            )
-        return blob, f"{shown(path)}@{commit}"
-
-    def _settle(self, name: str, side: Side) -> str:
-        stages = self.worktree.stages(name)
-        if 2 not in stages or 3 not in stages:
-            if stages.keys() & {2, 3}:
-                hint = f"keep it with: git add {shlex.quote(name)}; or delete it with: git rm {shlex.quote(name)}"
-                raise RequestError(f"{name} was deleted on one side and changed on the other", hint=hint)
-            raise RequestError(f"{name} is not in conflict", hint="what is: git theta status")
-        texts = dict(zip(stages, self.worktree.blobs(stages.values()), strict=True))
-        base = changes.read(texts.get(1, b""))
-        ours, theirs = changes.read(texts[2]), changes.read(texts[3])
-        if ours is None or theirs is None:
-            raise ManifestError(f"{name} is not a manifest on both sides", hint=f"git checkout --{side} -- {name}")
-        merged = merge(base, ours, theirs, side)
-        written = self.worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=dump(merged.manifest))
-        info = f"100644 {written.decode().strip()}\t{name}\0".encode(errors="surrogateescape")
-        self.worktree.git("update-index", "-z", "--index-info", data=info)
-        self.worktree.git("checkout", "--quiet", "--", name)
-        taken = len(merged.conflicts)
-        settled = len(merged.classes) - taken
-        return f"{name}: {taken} in conflict taken from {side}, {settled} settled by themselves; staged"
-
     def _materialise(self, names: Iterable[str]) -> list[str]:
         """Replace manifests that lie in the work tree by the files they stand for; return which."""
         mended = []
@@ -485,26 +368,18 @@ class Repository:
         return mended
 
     def _fetch(self, objects: dict[str, int]) -> None:
-        """Fetch objects from the first remote that has them."""
-        reason = None
-        for remote in remotes(self.worktree):
-            try:
-                fetch(self.worktree, remote, self.worktree.store.missing(objects))
-            except TransferError as error:
-                reason = error
-            else:
-                return
-        if reason:
-            raise reason
+        """Fetch objects from whichever remote has them."""
+        fetch_objects(self.worktree, objects)
 
-    def _git(self, verb: str, arguments: Sequence[str], done: str) -> Message:
+    def _git(
+        self, verb: str, arguments: Sequence[str], done: str, environment: Mapping[str, str] | None = None
+    ) -> Message:
         # The user's words to git, as if typed there: no literal pathspecs, and progress where there is a terminal.
         try:
-            out = (
-                self.worktree.git(verb, *arguments, env={"GIT_LITERAL_PATHSPECS": "0"}).decode(errors="replace").strip()
-            )
+            env = {"GIT_LITERAL_PATHSPECS": "0", **(environment or {})}
+            out = self.worktree.git(verb, *arguments, env=env).decode(errors="replace").strip()
         except GitError:
-            self._refuse_conflicts()
+            staging.refuse_conflicts(self.worktree)
             raise
         return Message(done, tuple(out.splitlines()))
 
@@ -533,7 +408,7 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> C
         if ref:
             raise
         with mapped(Path(path)) as data:
-            return FileCheckpoint(str(path), data, names)
+            return FileCheckpoint(str(path), Path(path), data, names)
 
 
 def _ref(ref: str) -> list[str]:

@@ -218,7 +218,7 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
     for path in paths:
         file = worktree.top / path
         if path in index and 0 not in index[path]:
-            entries.append(Entry(path, "conflict", "both sides changed it; the file has ours where undecided"))
+            entries.append(Entry(path, "conflict", _conflict(worktree, path)))
         elif not file.is_file() or file.is_symlink():
             entries.append(Entry(path, "deleted", "", len(heads[path].records) if path in heads else 0))
         elif _is_manifest_file(worktree, path) and path in staged:
@@ -280,6 +280,15 @@ def _measured(
     found = each("comparing", one, chosen, lambda tensor: sizes[tensor.name], progress, copies=6)
     exacts = dict(zip(sizes, found, strict=True))
     return with_exact(tensors, lambda tensor: exacts.get(tensor.name))
+
+
+def _conflict(worktree: Worktree, path: str) -> str:
+    file = worktree.top / path
+    if not file.is_file() or file.is_symlink():
+        return "one side deleted it, the other changed it"
+    if _is_manifest_file(worktree, path):
+        return "both sides changed it; in its place lies a manifest that Git merged as text"
+    return "both sides changed it; the file has ours where undecided"
 
 
 def _is_manifest_file(worktree: Worktree, path: str) -> bool:

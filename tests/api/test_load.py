@@ -90,9 +90,18 @@ def test_a_file_outside_any_repository(empty: Repo) -> None:
     data = write()
     assert_same(load(MODEL), weights())
     assert_same(load(empty.top / MODEL, names=["a"]), {"a": weights()["a"]})
-    with pytest.raises(ValueError, match="read-only"):
-        load(MODEL)["a"][0] = 1
+    load(MODEL)["a"][0] = 1  # Arrays are the caller's own.
     assert Path(MODEL).read_bytes() == data
+
+
+@pytest.mark.parametrize("data", [b"", b"short", None])
+def test_a_file_that_was_written_to_since(empty: Repo, data: bytes | None) -> None:
+    before = write()
+    checkpoint = load(empty.top / MODEL)
+    assert_same({"a": checkpoint["a"]}, {"a": weights()["a"]})
+    Path(MODEL).write_bytes(before + b" " if data is None else data)
+    with pytest.raises(RequestError, match="written to since it was loaded"):
+        checkpoint["a"]
 
 
 def bits(tensor: torch.Tensor) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from tests.api.place import write
 from tests.e2e.repo import MODEL, safetensors, torch_file, weights
@@ -132,8 +132,41 @@ def test_structure_in_conflict_is_taken_whole(repo: Repo) -> None:
         repository.switch("main")
     repository.switch("ours")
     repo.fails("merge", "theirs")
-    repository.checkout(paths=[MODEL], side="theirs")
+    message = repository.checkout(paths=[MODEL], side="theirs").message
+    assert message == f"{MODEL}: taken from theirs as a whole; 1 change of ours is not in it: ours; staged"
     assert repo.read() == files["theirs"]
+
+
+@SIDES
+def test_metadata_in_conflict_is_taken_and_tensors_stay_merged(repo: Repo, side: Side) -> None:
+    repository = Repository()
+    for branch, changed in (("theirs", {"a": 1, "b": 1}), ("ours", {"b": 2, "c": 2})):
+        repository.switch(branch, create=True)
+        save_file(weights(**changed), MODEL, {"epoch": branch})
+        repository.commit(branch)
+        repository.switch("main")
+    repository.switch("ours")
+    repo.fails("merge", "theirs")
+    message = repository.checkout(paths=[MODEL], side=side).message
+    assert message == f"{MODEL}: (structure) and 1 in conflict taken from {side}, 4 settled by themselves; staged"
+    assert repo.read() == save(weights(a=1, b={"theirs": 1, "ours": 2}[side], c=2), {"epoch": side})
+
+
+@SIDES
+def test_a_side_is_taken_with_its_mode(repo: Repo, side: Side) -> None:
+    repository = Repository()
+    repository.switch("theirs", create=True)
+    write(b=1)
+    (repo.top / MODEL).chmod(0o755)
+    repository.commit("theirs")
+    repository.switch("main")
+    write(b=2)
+    repository.commit("ours")
+    repo.fails("merge", "theirs")
+    repository.checkout(paths=[MODEL], side=side)
+    executable = side == "theirs"
+    assert repo.git("ls-files", "-s", MODEL).startswith("100755" if executable else "100644")
+    assert bool((repo.top / MODEL).stat().st_mode & 0o100) == executable
 
 
 def test_switch_and_branch(repo: Repo) -> None:

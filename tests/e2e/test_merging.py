@@ -120,8 +120,36 @@ def test_structure_on_both_sides(repo: Repo) -> None:
     ours = save(weights() | {"new": np.ones((3, 3), np.float32)})
     theirs = save(weights(b=1) | {"other": np.ones((5, 3), np.float32)})
     fork(repo, ours, theirs)
-    assert "(structure)" in repo.fails("merge", "side")
+    said = repo.fails("merge", "side")
+    assert "(structure) in conflict" in said
+    assert "the file is ours as a whole; 2 changes of theirs are not in it: b, other" in said
     assert repo.read() == ours
+
+
+def test_metadata_on_both_sides(repo: Repo) -> None:
+    """Only that is undecided; the tensors merge."""
+    fork(repo, save(weights(a=1), {"epoch": "1"}), save(weights(b=2), {"epoch": "2"}), save(weights(), {"epoch": "0"}))
+    said = repo.fails("merge", "side")
+    assert "(structure) in conflict" in said
+    assert "as a whole" not in said
+    assert repo.read() == save(weights(a=1, b=2), {"epoch": "1"})
+
+
+def opaque(first: int, second: int) -> bytes:
+    return bytes([first]) + bytes(64 << 20) + bytes([second])
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_opaque_files_are_never_mixed(repo: Repo, *, driver: bool) -> None:
+    if not driver:
+        repo.git("config", "--unset-all", "merge.theta.driver")
+        (repo.top / ".git/info/attributes").write_text(f"{MODEL} merge=text\n")
+    fork(repo, opaque(1, 0), opaque(0, 1), opaque(0, 0))
+    said = repo.fails("merge", "side")
+    assert "CONFLICT" in said
+    if driver:
+        assert "the file is ours as a whole; 1 change of theirs is not in it: bytes/0001" in said
+        assert repo.read() == opaque(1, 0)
 
 
 def test_reshaped_against_changed_is_a_whole_file(repo: Repo) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shlex
 import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+import theta_jupyter
 from tests.e2e.repo import LAYERS, MODEL, Repo, safetensors
 from theta_jupyter.git import install
 from theta_jupyter.git.transfer import fetch, fetch_missing
 from theta_jupyter.storage.manifest import MAGIC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FIRST, SECOND = safetensors(), safetensors(b=1, wide=2)
 
@@ -19,15 +30,80 @@ FIRST, SECOND = safetensors(), safetensors(b=1, wide=2)
 @pytest.fixture
 def remote(repo: Repo) -> Repo:
     """An empty bare repository, which is the origin of the first."""
-    bare = Repo(repo.top.parent / "origin.git", repo.home)
-    bare.top.mkdir()
-    bare.git("init", "--quiet", "--bare", "--initial-branch=main")
+    bare = empty(repo, "origin.git")
     repo.git("remote", "add", "origin", str(bare.top))
     return bare
 
 
+class Server(ThreadingHTTPServer):
+    """As much of a server of Git LFS as is needed to see what it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.objects: dict[str, bytes] = {}
+        self.log: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        objects = []
+        for entry in asked.get("objects", []):
+            there, upload = entry["oid"] in self.server.objects, asked["operation"] == "upload"
+            href = {"href": f"http://127.0.0.1:{self.server.server_port}/{entry['oid']}"}
+            answer: dict[str, object] = {} if there == upload else {"actions": {asked["operation"]: href}}
+            if not there and not upload:
+                answer = {"error": {"code": 404, "message": "not here"}}
+            objects.append({**entry, **answer})
+        self._answer(json.dumps({"transfer": "basic", "objects": objects}).encode())
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.log.append(f"PUT {self.path[1:]}")
+        self.server.objects[hashlib.sha256(data).hexdigest()] = data
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self.server.log.append(f"GET {self.path[1:]}")
+        self._answer(self.server.objects[self.path[1:]])
+
+    def _answer(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.git-lfs+json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
 def sent(bare: Repo) -> set[str]:
     return {path.name for path in (bare.top / "theta" / "objects").glob("??/??/*")}
+
+
+def written(bare: Repo) -> dict[str, tuple[int, int]]:
+    """Which file each object is, and when it was written."""
+    found = {path.name: path.stat() for path in (bare.top / "theta" / "objects").glob("??/??/*")}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+
+
+def empty(repo: Repo, name: str) -> Repo:
+    """One more bare repository."""
+    bare = Repo(repo.top.parent / name, repo.home)
+    bare.top.mkdir()
+    bare.git("init", "--quiet", "--bare", "--initial-branch=main")
+    return bare
 
 
 def test_git_sees_text(repo: Repo) -> None:
@@ -110,12 +186,101 @@ def test_objects_are_sent_once_and_only_those_needed(repo: Repo, remote: Repo) -
     [new] = sent(remote) - needed
     assert new in repo.manifest().places()
     assert "sending batch of size 1" in trace.read_text()
-    # A tag of what is there already, a deletion, and a second push send nothing at all.
+    # A tag of what is there already, a deletion, and a second push send nothing; the last two do not even ask.
     repo.git("tag", "-m", "one", "v1")
+    before = written(remote)
     for what in (["v1"], ["--delete", "v1"], ["main"]):
         trace.unlink()
         repo.git("push", "--quiet", "origin", *what, env={"GIT_TRACE": str(trace)})
-        assert "git-lfs" not in trace.read_text()
+        assert "v1" in what or "git-lfs" not in trace.read_text()
+        assert written(remote) == before
+
+
+def test_push_to_a_remote_that_has_moved(repo: Repo, remote: Repo) -> None:
+    """Tracking branches tell of the one before."""
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "origin", "main")
+    second = empty(repo, "second.git")
+    repo.git("remote", "set-url", "origin", str(second.top))
+    repo.git("push", "--quiet", "origin", "main")
+    assert sent(second) == sent(remote) == repo.objects
+
+
+@pytest.mark.parametrize("by", ["name", "url", "default"])
+def test_push_mends_what_was_pushed_without_the_hook(repo: Repo, remote: Repo, by: str) -> None:
+    repo.git("switch", "--quiet", "--create", "private")
+    repo.commit(safetensors(a=5))
+    private = set(repo.manifest().places())
+    repo.git("switch", "--quiet", "main")
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "--no-verify", "--set-upstream", "origin", "main")
+    private -= set(repo.manifest().places()) | set(repo.manifest(f"HEAD~1:{MODEL}").places())
+    assert sent(remote) == set()
+    where = {"name": ["origin", "main"], "url": [str(remote.top), "main"], "default": []}[by]
+    repo.git("push", "--quiet", *where)
+    assert sent(remote) == set()
+    repo.git("theta", "push", *where)
+    assert sent(remote) == repo.objects - private
+    # A deletion sends nothing of what is checked out.
+    repo.git("switch", "--quiet", "private")
+    repo.git("push", "--quiet", "origin", "main:side")
+    repo.git("theta", "push", "origin", "--delete", "side")
+    assert sent(remote) == repo.objects - private
+
+
+def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, server: Server) -> None:
+    """A clone that starts a branch has only the objects of the version checked out, and needs no others for that."""
+    url = f"http://127.0.0.1:{server.server_port}"
+    repo.git("config", "lfs.url", url)
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "origin", "main")
+    assert set(server.objects) == repo.objects
+    clone = remote.clone("clone")
+    clone.git("config", "lfs.url", url)
+    clone.install()
+    (clone.top / MODEL).unlink()
+    clone.git("checkout", "--quiet", "--", MODEL)
+    assert clone.objects < repo.objects
+    clone.git("switch", "--quiet", "--create", "side")
+    clone.commit(safetensors(b=1, wide=2, d=4))
+    [new] = clone.objects - repo.objects
+    server.log.clear()
+    clone.git("push", "--quiet", "origin", "side")
+    assert server.log == [f"PUT {new}"]
+    server.log.clear()
+    clone.git("theta", "push", "origin", "side")
+    assert server.log == []
+    # What it does not have either is brought from where it is, or missed.
+    lost = min(repo.objects - clone.objects)
+    content = server.objects.pop(lost)
+    words = clone.fails("push", "origin", "HEAD:other")
+    assert "theta: " in words
+    assert "does not have 1 of 1 objects" in words or lost in words
+    assert "other" not in remote.git("branch")
+    second = repo.top.parent / "second"
+    path = second / "theta" / "objects" / lost[:2] / lost[2:4] / lost
+    empty(repo, "second")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    clone.git("remote", "add", "second", str(second))
+    clone.git("config", "--unset", "lfs.url")
+    clone.git("config", "remote.origin.lfsurl", url)
+    clone.git("push", "--quiet", "origin", "HEAD:other")
+    assert server.objects[lost] == content
+
+
+def test_a_folder_is_looked_into_before_anything_is_brought(repo: Repo, remote: Repo) -> None:
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "origin", "main")
+    clone = remote.clone("clone")
+    clone.install()
+    (clone.top / MODEL).unlink()
+    clone.git("checkout", "--quiet", "--", MODEL)
+    before = clone.objects
+    assert before < repo.objects
+    for where in ("origin", str(remote.top), f"file://{remote.top}"):
+        clone.git("push", "--quiet", where, f"HEAD:refs/heads/{len(where)}")
+    assert clone.objects == before
 
 
 def test_push_of_versions_that_were_never_fetched(repo: Repo, remote: Repo) -> None:
@@ -238,6 +403,62 @@ def test_hooks_are_chained_and_given_back(repo: Repo, remote: Repo) -> None:
         assert install.uninstall_hooks(repo.worktree) == ["pre-push", "pre-commit"]
     assert {path.name: path.read_bytes() for path in hooks.iterdir()} == kept
     assert (hooks / "pre-commit").is_symlink()
+
+
+def test_a_kept_hook_is_never_replaced(repo: Repo) -> None:
+    """Another tool has written its hook over ours, beside which the user's own is kept."""
+    hooks = repo.top / ".git" / "hooks"
+    with repo.environment():
+        install.uninstall_hooks(repo.worktree)
+        (hooks / "pre-commit").write_text("#!/bin/sh\n# first\n")
+        install.install_hooks(repo.worktree)
+    ours = (hooks / "pre-commit").read_text()
+    (hooks / "pre-commit").write_text("#!/bin/sh\n# second\n")
+
+    def check() -> None:
+        assert (hooks / "pre-commit").read_text().endswith("second\n")
+        assert (hooks / "pre-commit.before-theta").read_text().endswith("first\n")
+
+    repo.write(SECOND)
+    done = repo.run("add", "--all")
+    assert done.returncode == 0
+    assert b"pre-commit.before-theta" in done.stderr
+    assert b"git push" not in done.stderr
+    check()
+    words = repo.fails("theta", "init")
+    assert "pre-commit is not ours" in words
+    assert "remove pre-commit.before-theta, then: git theta init" in words
+    check()
+    repo.git("theta", "uninstall")
+    check()
+    assert not (hooks / "pre-push").exists()
+    # Written again as it was, it is no other hook.
+    (hooks / "pre-commit").write_text("#!/bin/sh\n# first\n")
+    repo.install()
+    assert (hooks / "pre-commit").read_text() == ours
+
+
+def test_leaving_as_the_page_says(repo: Repo) -> None:
+    page = Path(theta_jupyter.__file__).parents[1] / "docs" / "git.md"
+    steps = page.read_text().partition("## Leaving")[2].partition("```sh\n")[2].partition("```")[0]
+    assert "untrack PATH" in steps
+    said = repo.git("theta", "uninstall")
+    assert f"still tracked: {MODEL}" in said
+    assert "Leaving" in said
+    assert "Leaving" not in repo.git("-c", f"alias.theta=!{install.command('theta_jupyter')}", "theta", "uninstall")
+    repo.install()
+    script = steps.replace("PATH", shlex.quote(MODEL))
+    subprocess.run(["sh", "-ec", script], cwd=repo.top, env=repo.env, capture_output=True, timeout=60, check=True)
+    assert repo.text() == FIRST
+    assert "theta" not in repo.git("show", "HEAD:.gitattributes")
+    repo.check(FIRST)
+    assert "still tracked" not in repo.git("theta", "uninstall")
+    repo.check(FIRST)
+    # A clone, set up or not, has the file.
+    clone = repo.clone("clone")
+    clone.check(FIRST)
+    clone.install()
+    clone.check(FIRST)
 
 
 def test_hooks_of_git_lfs_still_run(repo: Repo, remote: Repo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import save
 
 from tests.e2e.repo import MODEL, Repo, safetensors, torch_file, weights
+from theta_jupyter.storage.manifest import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -321,3 +323,32 @@ def test_git_dir_and_work_tree_apart(repo: Repo) -> None:
     (repo.top / MODEL).unlink()
     assert repo.run(*where, "checkout", "--", ":/", cwd=repo.top.parent).returncode == 0
     assert repo.read() == SECOND
+
+
+def test_equal_content_at_two_paths_keeps_both_manifests(repo: Repo) -> None:
+    repo.commit(FIRST)
+    repo.commit(SECOND)  # A delta, which the same content elsewhere is not.
+    (repo.top / ".gitattributes").write_text("*.safetensors filter=theta diff=theta merge=theta -text\n")
+    repo.write(SECOND, "other.safetensors")
+    repo.git("add", ".")
+    repo.git("commit", "--quiet", "--message=other")
+    assert repo.text() != repo.text("HEAD:other.safetensors")
+    for path in (MODEL, "other.safetensors"):
+        for other in (MODEL, "other.safetensors"):
+            os.utime(repo.top / other)
+        repo.check(SECOND, path)
+
+
+def test_a_manifest_that_is_spelt_differently_stays(repo: Repo) -> None:
+    repo.commit(FIRST)
+    lines = repo.text().decode().split("\n")
+    spelt = "\n".join(" " + json.dumps(json.loads(line)) if line.startswith(" {") else line for line in lines)
+    assert parse(spelt.encode()) == repo.manifest()
+    blob = repo.git("hash-object", "-w", "--stdin", "--no-filters", data=spelt.encode()).strip()
+    repo.git("update-index", "--cacheinfo", f"100644,{blob},{MODEL}")
+    repo.git("commit", "--quiet", "--message=spelt differently")
+    repo.git("reset", "--quiet", "--hard")
+    shutil.rmtree(repo.theta / "cache")
+    os.utime(repo.top / MODEL)
+    repo.check(FIRST)
+    assert repo.text(f":{MODEL}") == spelt.encode()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theta_jupyter.merges.threeway import CONFLICTS, STRUCTURE, classify, merge
-from theta_jupyter.storage.manifest import Header, Manifest, Node, Place, Record, dump, parse
+from theta_jupyter.merges.threeway import CONFLICTS, STRUCTURE, Side, classify, merge, same
+from theta_jupyter.storage.manifest import Header, Manifest, Node, Place, Record, content_hash, dump, parse
 
 
 def digest(*what: object) -> str:
@@ -86,18 +87,65 @@ def test_structure() -> None:
     assert merge(None, other, third).conflicts == (STRUCTURE,)
 
 
+@pytest.mark.parametrize("prefer", ["ours", "theirs"])
+def test_tensors_merge_where_only_the_rest_of_the_structure_is_in_conflict(prefer: Side) -> None:
+    """As when both sides wrote another epoch into the file."""
+    base = manifest({"w": A, "x": C, "y": A})
+    ours, theirs = manifest({"w": B, "x": C, "y": B}, "one"), manifest({"w": A, "x": B, "y": C}, "two")
+    merged = merge(base, ours, theirs, prefer)
+    side = {"ours": ours, "theirs": theirs}[prefer]
+    assert (merged.conflicts, merged.undecided, merged.whole, merged.lost) == ((STRUCTURE, "y"), ("y",), False, ())
+    assert merged.manifest == Manifest(side.header, {"w": B, "x": B, "y": side.records["y"]})
+
+
+def test_a_made_up_ancestor_of_another_geometry_is_the_base() -> None:
+    base = manifest({"w": A, "x": A})
+    ours, theirs = manifest({"w": B, "x": WIDE}, "one"), manifest({"w": C, "x": WIDE}, "two")
+    merged = merge(base, ours, theirs, "base")
+    assert (merged.manifest, merged.whole) == (base, True)
+
+
+def chunks(*values: int) -> Manifest:
+    """An opaque file."""
+    plain = manifest({f"bytes/{at:04d}": record(value, (24,), "U8") for at, value in enumerate(values)}, "opaque")
+    header = msgspec.structs.replace(plain.header, format="opaque", content=content_hash(plain.records))
+    return Manifest(header, plain.records)
+
+
+@pytest.mark.parametrize("base", [chunks(1, 2), None, manifest({"w": A})])
+def test_opaque_files_are_never_mixed(base: Manifest | None) -> None:
+    ours, theirs = chunks(3, 2), chunks(1, 4)
+    for prefer, side in (("ours", ours), ("theirs", theirs)):
+        merged = merge(base, ours, theirs, prefer)  # type: ignore[arg-type]  # a side
+        assert (merged.manifest, merged.whole, merged.conflicts[0]) == (side, True, STRUCTURE)
+        assert parse(dump(merged.manifest)) == side
+    assert merge(base, ours, ours).conflicts == ()
+    if base:
+        assert (merge(base, ours, base).manifest, merge(base, base, ours).manifest) == (ours, ours)
+
+
+def test_values_are_not_lost_where_the_other_side_became_opaque() -> None:
+    base, ours, theirs = manifest({"w": A}), manifest({"w": B}), chunks(1)
+    merged = merge(base, ours, theirs)
+    assert (merged.manifest, merged.whole, merged.conflicts) == (ours, True, (STRUCTURE, "w"))
+
+
 def test_both_add_a_tensor() -> None:
     base = manifest({"w": A})
     merged = merge(base, manifest({"w": A, "o": B}), manifest({"w": A, "t": C}))
     assert merged.conflicts == (STRUCTURE,)
     assert set(merged.manifest.records) == {"w", "o"}
+    assert (merged.whole, merged.lost) == (True, ("t",))
+    assert merged.without("theirs") == "1 change of theirs is not in it: t"
 
 
 def test_reshaped_with_as_many_bytes_is_no_mixture() -> None:
     """Its header would say one shape and its record another."""
     base, ours, theirs = manifest({"w": A, "x": C}), manifest({"w": B, "x": C}), manifest({"w": WIDE, "x": B})
     merged = merge(base, ours, theirs)
-    assert (merged.conflicts, merged.manifest) == (("w",), ours)
+    assert (merged.conflicts, merged.manifest) == ((STRUCTURE, "w"), ours)
+    assert (merged.whole, merged.lost) == (True, ("w", "x"))
+    assert merged.without("theirs") == "2 changes of theirs are not in it: w, x"
     assert merge(base, ours, theirs, "theirs").manifest.records["w"] == WIDE
 
 
@@ -150,7 +198,21 @@ def test_one_side_wins_where_the_other_did_nothing(base: Manifest, changed: Mani
 def test_always_valid_and_fair(base: Manifest | None, ours: Manifest, theirs: Manifest, prefer: str) -> None:
     merged, swapped = merge(base, ours, theirs, prefer), merge(base, theirs, ours)  # type: ignore[arg-type]  # a side
     assert parse(dump(merged.manifest)) == merged.manifest
-    assert set(merged.conflicts) == set(swapped.conflicts)
+    assert set(merged.undecided) == set(swapped.undecided)
+    # What fits into a structure may depend on the side that is preferred.
+    if merged.whole == swapped.whole:
+        assert set(merged.conflicts) == set(swapped.conflicts)
+    # Either the other side's changes are in it, or they are named.
+    if merged.whole:
+        assert merged.conflicts[0] == STRUCTURE
+    else:
+        assert not merged.lost
+        assert all(
+            same(merged.manifest.records.get(name), side.records.get(name))
+            for name, kind in merged.classes.items()
+            for side, only in ((ours, "ours only"), (theirs, "theirs only"))
+            if kind == only
+        )
     swap = {"ours only": "theirs only", "theirs only": "ours only"}
     assert {name: swap.get(kind, kind) for name, kind in swapped.classes.items()} == merged.classes
     if not merged.conflicts:

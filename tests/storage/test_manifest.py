@@ -23,6 +23,7 @@ from theta_jupyter.storage.manifest import (
     Node,
     Place,
     Record,
+    content_hash,
     dump,
     looks_like_manifest,
     parse,
@@ -412,6 +413,19 @@ def test_the_message_tells_tensor_and_line() -> None:
     refuse(text({"a": TENSOR, "b": changed(TENSOR, blake3="")}), "tensor 'b' has no hash")
 
 
+def test_the_chunks_of_an_opaque_file_belong_together() -> None:
+    header = changed(HEADER, format="opaque")
+    records = {name: msgspec.convert(TENSOR, Record) for name in ("a", "b")}
+    content = content_hash(records)
+    good = {"a": TENSOR, "b": TENSOR}
+    assert parse(text(good, changed(header, content=content))).opaque
+    parse(text(good, changed(HEADER, content=content)))
+    refuse(text(good, header), "chunks are not those of one file")
+    for one in (header, HEADER):
+        refuse(text(changed(good, b=changed(TENSOR, blake3=A)), changed(one, content=content)), "not those of one")
+        refuse(text({"a": TENSOR}, changed(one, content=content)), "not those of one")
+
+
 def test_a_small_tensor_has_no_sketch() -> None:
     refuse(text({"a": TENSOR}).replace(b" -\n", b" " + 341 * b"A" + b"A==\n"), "sketch")
 
@@ -460,7 +474,7 @@ def test_noise_is_refused(noise: bytes) -> None:
 
 
 def test_a_manifest_may_be_empty() -> None:
-    empty = Manifest(Header("opaque", 0, C, Place(C, 9)), {})
+    empty = Manifest(Header("opaque", 0, C, Place(C, 9), content_hash({})), {})
     assert parse(dump(empty)) == empty
     assert empty.opaque
 

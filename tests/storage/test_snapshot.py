@@ -763,4 +763,6 @@ def test_an_object_has_the_hash_of_its_bytes(store: ObjectStore) -> None:
 
 
 def test_the_header_has_only_what_values_do_not_change() -> None:
-    assert [field.name for field in msgspec.structs.fields(Header)] == ["format", "size", "blake3", "skeleton"]
+    """And ``content``, which only an opaque file has."""
+    names = [field.name for field in msgspec.structs.fields(Header)]
+    assert names == ["format", "size", "blake3", "skeleton", "content"]

@@ -1,7 +1,8 @@
 """Any file at all: bytes, in chunks.
 
 The fallback for a file in which no tensors can be located. Chunks keep memory bounded, and an append or a change in one
-place leaves the other chunks as they were.
+place leaves the other chunks as they were. They are no tensors, though: nobody knows what belongs together in the file,
+so two versions of it are never merged chunk by chunk (the header of its manifest has ``content``).
 """
 
 from __future__ import annotations

@@ -38,12 +38,13 @@ def checkout(ctx: click.Context, arguments: tuple[str, ...], side: Side | None) 
 
 @theta.command()
 @click.argument("name", type=REF)
-@click.option("-c", "--create", is_flag=True, help="Make the branch, here, and switch to it.")
+@click.argument("start", default="", type=REF)
+@click.option("-c", "--create", is_flag=True, help="Make the branch, here or at START, and switch to it.")
 @as_json
 @click.pass_obj
-def switch(session: Session, name: str, *, create: bool) -> Result:
+def switch(session: Session, name: str, start: str, *, create: bool) -> Result:
     """Switch to a branch."""
-    return session.repository().switch(name, create=create)
+    return session.repository().switch(name, start, create=create)
 
 
 @theta.command()

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         worktree = Worktree.find(bare=True)
         if name == "pre-push":
-            pre_push(worktree, given[0], os.fsdecode(data or b""))
+            pre_push(worktree, given[0], given[1], os.fsdecode(data or b""))
         elif name == "pre-commit":
             pre_commit(worktree)
     except ThetaError as error:
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def pre_push(worktree: Worktree, remote: str, refs: str) -> None:
+def pre_push(worktree: Worktree, remote: str, url: str, refs: str) -> None:
     """Send the objects of the commits about to be pushed, before Git sends the commits.
 
     Parameters
@@ -46,7 +46,7 @@ def pre_push(worktree: Worktree, remote: str, refs: str) -> None:
         Lines of ``LOCAL-REF LOCAL-COMMIT REMOTE-REF REMOTE-COMMIT``.
     """
     # Imported here: a commit need not wait for what only a push needs.
-    from theta_jupyter.git.transfer import objects_between, push
+    from theta_jupyter.git.transfer import OFFER_ALL, heads, objects_between, push
 
     new, known = [], []
     for line in refs.split("\n"):
@@ -54,7 +54,13 @@ def pre_push(worktree: Worktree, remote: str, refs: str) -> None:
             _, local, _, theirs = line.split(" ")
             new += [local] if local.strip("0") else []
             known += [theirs] if theirs.strip("0") else []
-    push(worktree, remote, objects_between(worktree, new, known, remote))
+    objects = objects_between(worktree, new, known)
+    if OFFER_ALL in os.environ:
+        # The other side may have commits without their objects: a push without this hook sends such.
+        every = objects_between(worktree, [*new, *heads(worktree, url)], [])
+        missing = worktree.store.missing(every)
+        objects |= {name: size for name, size in every.items() if name not in missing}
+    push(worktree, remote, objects)
 
 
 def pre_commit(worktree: Worktree) -> None:

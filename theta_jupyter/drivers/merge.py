@@ -1,8 +1,8 @@
 """The merge driver: Git calls it with three manifests and takes what it leaves in place of ours.
 
-Whatever happens, a valid manifest is left there: merged, or with our values where nothing was decided, in which case
-the exit status says conflict. It never asks, and it only looks at manifests, because Git also runs it for merges it
-then refuses.
+Whatever happens, a valid manifest is left there: merged, or with our values (or our file as a whole) where nothing was
+decided, in which case the exit status says conflict. It never asks, and it only looks at manifests, because Git also
+runs it for merges it then refuses.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from pathlib import Path
 
 from theta_jupyter.errors import ManifestError, ThetaError
 from theta_jupyter.git.worktree import shown
-from theta_jupyter.merges.threeway import Merged, Side, merge
+from theta_jupyter.merges.threeway import STRUCTURE, Merged, Side, listed, merge
 from theta_jupyter.storage.manifest import Manifest, dump, parse
 
 __all__ = ["main"]
-
-SHOWN = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,12 +55,14 @@ def _read(path: Path) -> Manifest | None:
 
 
 def _conflict(path: str, merged: Merged) -> str:
-    names = ", ".join(merged.conflicts[:SHOWN])
-    more = f" and {len(merged.conflicts) - SHOWN} more" if len(merged.conflicts) > SHOWN else ""
-    return (
-        f"{path}: {len(merged.conflicts)} of {len(merged.classes)} tensors in conflict: {names}{more}\n"
-        f"  take a side with: git theta checkout --ours -- {path}   (or --theirs)"
-    )
+    tensors = merged.undecided
+    what = [STRUCTURE] if STRUCTURE in merged.conflicts else []
+    what += [f"{len(tensors)} of {len(merged.classes)} tensors"] if tensors else []
+    lines = [f"{path}: {' and '.join(what)} in conflict" + (f": {listed(tensors)}" if tensors else "")]
+    if merged.whole:
+        lines.append(f"so far the file is ours as a whole; {merged.without('theirs')}")
+    lines.append(f"take a side with: git theta checkout --ours -- {path}   (or --theirs)")
+    return "\n  ".join(lines)
 
 
 def _say(message: str) -> None:

@@ -130,7 +130,7 @@ def install_hooks(worktree: Worktree) -> list[str]:
     Raises
     ------
     GitError
-        If that folder cannot be written to.
+        If that folder cannot be written to, or has a hook beside the one that was kept already.
     """
     folder = _hooks(worktree)
     try:
@@ -156,15 +156,17 @@ def ensure_hooks(worktree: Worktree) -> None:
         if inside:
             install_hooks(worktree)
             return
-        reason = f"hooks are kept in {folder}, outside .git"
-    except GitError as error:
-        reason = error.message
+        error = GitError(f"hooks are kept in {folder}, outside .git", hint="run: git theta init")
+    except GitError as caught:
+        error = caught
     # Imported here, where it is needed: rarely.
     import logging
 
     logging.getLogger("theta_jupyter").warning(
-        "theta: %s, so `git push` sends no objects of models\n  run: git theta init, or each time: git theta push",
-        reason,
+        "theta: %s%s\n  %s",
+        error.message,
+        "" if _is_ours(folder / "pre-push") else ", so `git push` sends no objects of models",
+        error.hint,
     )
 
 
@@ -174,12 +176,7 @@ def _install_hook(worktree: Worktree, path: Path) -> bool:
         return False
     before = path.with_name(path.name + BEFORE)
     if os.path.lexists(path) and not _is_ours(path):
-        try:
-            # A link rather than a rename: of two that do this at once, none takes the other's hook for the user's.
-            os.link(path, before, follow_symlinks=False)
-        except OSError:
-            if not _is_ours(path):
-                path.replace(before)
+        _keep(path, before)
     fresh = worktree.store.temporary()
     fresh.write_text(script)
     fresh.chmod(0o755)
@@ -193,6 +190,32 @@ def _install_hook(worktree: Worktree, path: Path) -> bool:
     finally:
         fresh.unlink(missing_ok=True)
     return True
+
+
+def _keep(path: Path, before: Path) -> None:
+    """Keep the user's hook beside ours; one that was kept before is never replaced."""
+    try:
+        # A link rather than a rename: of two that do this at once, none takes the other's hook for the user's.
+        os.link(path, before, follow_symlinks=False)
+    except OSError:
+        if _is_ours(path) or _same(path, before):
+            return
+        if os.path.lexists(before):
+            raise GitError(
+                f"{path} is not ours, and the hook that was there before is kept as {before.name}",
+                hint=f"make one of the two, as {path.name}, remove {before.name}, then: git theta init",
+            ) from None
+        path.replace(before)
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        if os.path.samestat(path.lstat(), other.lstat()):
+            return True
+        # Git LFS writes its hooks over others, when told to.
+        return not (path.is_symlink() or other.is_symlink()) and path.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, ManifestError
 from theta_jupyter.git.worktree import STAGES
-from theta_jupyter.storage.cache import Remembered
+from theta_jupyter.storage.cache import Remembered, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,6 +53,7 @@ class Known:
         self.worktree, self.path = worktree, path
         self._seen: set[str] | None = None
         self._lock = Lock()
+        self._recalled: list[bytes] = []
         self.origin = origin or os.environ.get(FROM, "")
 
     @cached_property
@@ -62,25 +63,40 @@ class Known:
         blobs = [stages[stage] for stage in STAGES if stage in stages]
         blobs += self.worktree.tree("HEAD", [self.path]).values()
         blobs += self.origin.split()
-        return [text for text in self.worktree.blobs(dict.fromkeys(blobs)) if text.startswith(b"theta manifest ")]
+        return [text for _, text in self.worktree.manifests(dict.fromkeys(blobs))]
 
     @cached_property
-    def manifests(self) -> list[Manifest]:
-        """The same, read; whatever is not valid is left out."""
+    def _read(self) -> list[tuple[bytes, Manifest]]:
         from theta_jupyter.storage.manifest import parse
 
         found = []
-        for text in self.texts:
+        for text in [*self.texts, *self._recalled]:
             try:
-                found.append(parse(text))
+                found.append((text, parse(text)))
             except ManifestError:
                 continue
         return found
 
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The same, read; whatever is not valid is left out."""
+        return [manifest for _, manifest in self._read]
+
+    def text_of(self, manifest: Manifest) -> bytes | None:
+        """The text that one of :attr:`manifests` was read from, however it is spelt."""
+        return next((text for text, known in self._read if known is manifest), None)
+
     def content(self, digest: str) -> Remembered | None:
-        """Recall the whole manifest of a file with this BLAKE3, if it may be reused and all of it is here."""
+        """Recall the whole manifest of a file with this BLAKE3, if it may be reused and all of it is here.
+
+        Two paths may have equal content and different manifests. So this is the answer only if it is what the file has,
+        or if what the file has is known to be of other content; else it is one more manifest to compare with.
+        """
         seen = self.worktree.cache.content(digest)
         if seen is None or self.worktree.store.missing(dict(seen.objects)) or not self._in_history(seen.bases):
+            return None
+        if seen.manifest not in self.texts and not seen.compared.issuperset(map(name_of, self.texts)):
+            self._recalled = [seen.manifest]
             return None
         self.worktree.store.freshen(seen.objects)
         return seen
@@ -137,7 +153,7 @@ class Known:
         blobs = [blob for blob in dict.fromkeys(found) if blob.strip("0")]
         for start in range(0, len(blobs), _BATCH):
             try:
-                yield _ids(self.worktree.blobs(blobs[start : start + _BATCH]))
+                yield _ids(text for _, text in self.worktree.manifests(blobs[start : start + _BATCH]))
             except GitError:
                 return  # Not all of it is here, as in a partial clone: rather encode anew than not know.
 
@@ -164,11 +180,20 @@ def _ids(texts: Iterable[bytes]) -> set[str]:
     return {name.decode() for text in texts for name in _OBJECT.findall(text)}
 
 
-def remember(worktree: Worktree, digest: str, manifest: Manifest, text: bytes) -> Remembered:
-    """Fill the cache with the manifest of a file's content."""
-    seen = Remembered(text, manifest.places(), others(manifest.records.values()))
+def remember(
+    worktree: Worktree, digest: str, manifest: Manifest, text: bytes, compared: Iterable[bytes] = ()
+) -> Remembered:
+    """Fill the cache with the manifest of a file's content.
+
+    Parameters
+    ----------
+    compared
+        Texts of manifests that turned out not to be of this content.
+    """
     import msgspec
 
+    unlike = frozenset(name_of(other) for other in compared if other != text)
+    seen = Remembered(text, manifest.places(), others(manifest.records.values()), unlike)
     records = {record.blake3: msgspec.msgpack.encode(record) for record in manifest.records.values() if record.blake3}
     worktree.cache.remember(digest, seen, records.items())
     return seen

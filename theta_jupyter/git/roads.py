@@ -57,8 +57,8 @@ def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progr
     if blake3(data, max_threads=blake3.AUTO).hexdigest() != digest:
         # Remembered, this manifest would come back for content that it is not of.
         raise ThetaError("the file was changed while it was being stored", hint="add it again when it is complete")
-    text = dump(manifest)
-    remember(worktree, digest, manifest, text)
+    text = known.text_of(manifest) or dump(manifest)
+    remember(worktree, digest, manifest, text, known.texts)
     # Objects that are here must be pushed with the commits that name them, however the filter came to be configured.
     ensure_hooks(worktree)
     return text

@@ -9,24 +9,31 @@ once it wants a commit whose files are pointers: one is written, on no branch, a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, ManifestError, TransferError
+from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.storage.manifest import looks_like_manifest, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["fetch", "fetch_missing", "objects_between", "push", "remotes"]
+__all__ = ["OFFER_ALL", "fetch", "fetch_missing", "fetch_objects", "heads", "objects_between", "push", "remotes"]
 
+OFFER_ALL = "THETA_OFFER_ALL"
+"""Set in the environment, it has the pre-push hook offer also what the other side should have already."""
 _HINT = "install git-lfs (Debian: apt-get install git-lfs) and try again"
+_LFS = (
+    *("-c", "lfs.storage=theta"),
+    # What is missing is to be said; and locks are for files.
+    *("-c", "lfs.allowincompletepush=false", "-c", "lfs.locksverify=false"),
+    "lfs",
+)
 _EDGE = 16
 """Commits the other side has that are looked into for what it need not be sent."""
 
@@ -46,13 +53,17 @@ def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     TransferError
         If git-lfs is not there, or fails.
     """
-    if objects:
-        # A clone has only what it was asked for; the rest may be at another remote.
-        _bring(worktree, worktree.store.missing(dict(objects)))
+    # A clone has only what it was asked for. What is not here may be there, where it came from, or at another remote.
+    missing = worktree.store.missing(objects)
+    if missing and not _has(worktree, remote, missing):
+        fetch_objects(worktree, missing)
+        missing = {}
+    here = [name for name in objects if name not in missing]
+    if here:
         _lfs(
             worktree,
             ["push", "--object-id", _for_lfs(worktree, remote), "--stdin"],
-            data="".join(f"{name}\n" for name in objects),
+            data="".join(f"{name}\n" for name in here),
         )
 
 
@@ -69,7 +80,11 @@ def fetch(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     _lfs(
         worktree, ["fetch", "--include=*", "--exclude=", _for_lfs(worktree, remote), _pointer_commit(worktree, objects)]
     )
-    damaged = [name for name in objects if not _sound(worktree, name)]
+    store = worktree.store
+    damaged = [name for name in objects if not store.sound(name)]
+    for path in map(store.path, damaged):
+        if os.access(path, os.R_OK):
+            path.unlink()
     if damaged:
         raise TransferError(
             f"{remote} does not have {len(damaged)} of {len(objects)} objects, such as {damaged[0][:12]}",
@@ -93,7 +108,30 @@ def fetch_missing(worktree: Worktree, manifests: Iterable[Manifest]) -> int:
     needed: dict[str, int] = {}
     for manifest in manifests:
         needed |= manifest.places()
-    return _bring(worktree, worktree.store.missing(needed))
+    return fetch_objects(worktree, needed)
+
+
+def fetch_objects(worktree: Worktree, objects: Mapping[str, int]) -> int:
+    """Fetch those of these objects that are not here, as :func:`fetch_missing` does."""
+    missing = worktree.store.missing(objects)
+    if not missing:
+        return 0
+    reason = TransferError(
+        f"{len(missing)} objects are not here, and there is no remote to fetch them from",
+        hint="add one with: git remote add origin URL",
+    )
+    fetched = 0
+    for remote in remotes(worktree):
+        try:
+            fetch(worktree, remote, missing)
+        except TransferError as error:
+            reason = error
+        # A remote that lacks some of them may have sent the others.
+        left = worktree.store.missing(missing)
+        fetched, missing = fetched + sum(missing.values()) - sum(left.values()), left
+        if not missing:
+            return fetched
+    raise reason
 
 
 def remotes(worktree: Worktree) -> list[str]:
@@ -108,7 +146,16 @@ def remotes(worktree: Worktree) -> list[str]:
     return sorted(names, key=lambda name: (name != own, name != "origin"))
 
 
-def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str], remote: str = "") -> dict[str, int]:
+def heads(worktree: Worktree, url: str) -> list[str]:
+    """Commits of branches and tags over there, those that are here, too; none if it does not answer."""
+    try:
+        out = worktree.git("ls-remote", "--heads", "--tags", "--refs", "--", url, env={"GIT_TERMINAL_PROMPT": "0"})
+    except GitError:
+        return []
+    return _here(worktree, (line.partition("\t")[0] for line in out.decode(errors="replace").splitlines()))
+
+
+def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str]) -> dict[str, int]:
     """Size by id of the objects that the other side needs and is not known to have.
 
     Parameters
@@ -116,16 +163,13 @@ def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str]
     new
         Commits to be pushed.
     known
-        Commits the other side is known to have.
-    remote
-        A remote whose tracking branches it is known to have, too.
+        Commits the other side says it has. Tracking branches are no such word: the remote may be another by now.
     """
     wanted = [commit for commit in new if commit]
     if not wanted:
         return {}
-    spec = "\n".join([*wanted, *(f"^{commit}" for commit in known if _here(worktree, commit)), ""]).encode()
-    without = ["--not", f"--remotes={remote}"] if remote else []
-    out = worktree.git("rev-list", "--objects", "--stdin", *without, data=spec)
+    spec = "\n".join([*wanted, *(f"^{commit}" for commit in _here(worktree, known)), ""]).encode()
+    out = worktree.git("rev-list", "--objects", "--stdin", data=spec)
     checked = worktree.git("cat-file", "--batch-check=%(objectname) %(objecttype) %(rest)", data=out).split(b"\n")
     fields = [line.split(b" ", 2) for line in checked]
     paths = {field[0].decode(): os.fsdecode(field[2]) for field in fields if field[1:2] == [b"blob"]}
@@ -137,7 +181,7 @@ def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str]
     if not objects:
         return {}
     # What the last versions that are there already need is there as well; most tensors have not changed since.
-    edge = worktree.git("rev-list", "--boundary", "--stdin", *without, data=spec).decode().split()
+    edge = worktree.git("rev-list", "--boundary", "--stdin", data=spec).decode().split()
     commits = [commit[1:] for commit in edge if commit.startswith("-")][:_EDGE]
     there = (
         {blob for commit in commits for blob in worktree.tree(commit, changed - {""}).values()} if changed else set()
@@ -187,24 +231,28 @@ def _skip(pipe: object, size: int) -> None:
         size -= len(pipe.read(min(size, 1 << 20)))  # type: ignore[attr-defined]  # an IO[bytes]
 
 
-def _here(worktree: Worktree, commit: str) -> bool:
+def _here(worktree: Worktree, commits: Iterable[str]) -> list[str]:
+    """Those commits that are here; of a tag, the commit it is of."""
+    asked = "".join(f"{commit}^{{commit}}\n" for commit in commits)
+    out = worktree.git("cat-file", "--batch-check=%(objectname) %(objecttype)", data=asked.encode()) if asked else b""
+    return [line.split()[0] for line in out.decode().splitlines() if line.endswith(" commit")]
+
+
+def _has(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> bool:
+    """Ask a remote whether it has objects that are not here."""
+    url = worktree.git("remote", "get-url", "--push", remote).decode() if remote in remotes(worktree) else remote
+    folder = worktree.top / url.strip().removeprefix("file://")
+    if folder.is_dir():
+        # LFS does not ask a folder.
+        with contextlib.suppress(GitError):
+            objects = Worktree.find(folder, bare=True).store.missing(objects)
     try:
-        worktree.git("cat-file", "-e", f"{commit}^{{commit}}")
-    except GitError:
+        # LFS asks for objects of a commit before it misses them here.
+        if objects:
+            _lfs(worktree, ["push", _for_lfs(worktree, remote), _pointer_commit(worktree, objects)])
+    except TransferError:
         return False
     return True
-
-
-def _sound(worktree: Worktree, object_id: str) -> bool:
-    path = worktree.store.path(object_id)
-    try:
-        with path.open("rb") as file:
-            sound = hashlib.file_digest(file, "sha256").hexdigest() == object_id
-    except FileNotFoundError:
-        return False
-    if not sound:
-        path.unlink()
-    return sound
 
 
 def _pointer_commit(worktree: Worktree, objects: Mapping[str, int]) -> str:
@@ -225,28 +273,6 @@ def _pointer_commit(worktree: Worktree, objects: Mapping[str, int]) -> str:
     who = {f"GIT_{role}_{field}": "theta" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
     when = {"GIT_AUTHOR_DATE": "@1 +0000", "GIT_COMMITTER_DATE": "@1 +0000"}
     return worktree.git("commit-tree", tree, "-m", "theta objects", env={**who, **when}).decode().strip()
-
-
-def _bring(worktree: Worktree, missing: dict[str, int]) -> int:
-    """Fetch objects that are not here from whichever remote has them; return how many bytes came."""
-    if not missing:
-        return 0
-    reason = TransferError(
-        f"{len(missing)} objects are not here, and there is no remote to fetch them from",
-        hint="add one with: git remote add origin URL",
-    )
-    fetched = 0
-    for remote in remotes(worktree):
-        try:
-            fetch(worktree, remote, missing)
-        except TransferError as error:
-            reason = error
-        # A remote that lacks some of them may have sent the others.
-        left = worktree.store.missing(missing)
-        if not left:
-            return fetched + sum(missing.values())
-        fetched, missing = fetched + sum(missing.values()) - sum(left.values()), left
-    raise reason
 
 
 def _for_lfs(worktree: Worktree, remote: str) -> str:
@@ -271,6 +297,6 @@ def _lfs(worktree: Worktree, args: list[str], data: str = "") -> None:
     try:
         # Literal path specs are ours; LFS has its own ideas.
         env = {"GIT_LITERAL_PATHSPECS": "0", **quiet}
-        worktree.git("-c", "lfs.storage=theta", "lfs", *args, data=data.encode(), env=env)
+        worktree.git(*_LFS, *args, data=data.encode(), env=env)
     except GitError as error:
         raise TransferError(f"git lfs {args[0]} failed: {error.message}") from None

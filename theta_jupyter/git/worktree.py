@@ -7,11 +7,13 @@ Git behind ``--`` and as literals: a file called ``-f`` or ``:(glob)*`` is a fil
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from theta_jupyter.errors import GitError, NotARepositoryError
 from theta_jupyter.storage.cache import Cache
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Worktree", "run", "shown"]
 
+MANIFEST = b"theta manifest "
+"""How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
 STAGES = (0, 2, 3, 1)
 """Index stages in the order in which a file's own manifest is likeliest: merged, ours, theirs, base."""
 
@@ -174,6 +178,49 @@ class Worktree:
             position = end + 1 + size + 1
         return contents
 
+    def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Those of these blobs that begin as a manifest does, with their texts.
+
+        The others, which may be checkpoints of any size, are passed over without being held in memory.
+
+        Raises
+        ------
+        GitError
+            If a blob is not here.
+        """
+        wanted = list(ids)
+        if not wanted:
+            return
+        with subprocess.Popen(
+            ["git", "cat-file", "--batch", "--buffer"],
+            cwd=self.top,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            source, sink = cast("BinaryIO", process.stdout), cast("BinaryIO", process.stdin)
+            # Written beside the reading: pipes are short.
+            feed = threading.Thread(target=_feed, args=(sink, wanted))
+            feed.start()
+            try:
+                for blob in wanted:
+                    fields = source.readline().split()
+                    if len(fields) != 3:
+                        raise GitError(f"blob {blob[:12]} is not in this repository")
+                    left = int(fields[2])
+                    head = source.read(min(left, len(MANIFEST)))
+                    left -= len(head)
+                    if head == MANIFEST:
+                        yield blob, head + source.read(left)
+                        left = 0
+                    while left:
+                        left -= len(source.read(min(left, 1 << 20))) or left
+                    source.read(1)
+            finally:
+                process.kill()
+                feed.join()
+
     def filters(self, paths: Iterable[str]) -> dict[str, str]:
         """The ``filter`` attribute of each path; empty where there is none."""
         listed = list(paths)
@@ -219,12 +266,11 @@ def run(
     env: Mapping[str, str] | None = None,
 ) -> bytes:
     """Run git and return what it prints; see :meth:`Worktree.git`."""
-    settings = {"GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8", **(env or {})}
     try:
         done = subprocess.run(
             ["git", *args],
             cwd=cwd,
-            env={**os.environ, **settings},
+            env={**_environment(), **(env or {})},
             input=data,
             stdin=subprocess.DEVNULL if data is None else None,
             capture_output=True,
@@ -243,6 +289,15 @@ def run(
 def shown(text: str) -> str:
     """Write a path or a name so that it stays on its line, and a terminal takes no orders from it."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8"}
+
+
+def _feed(sink: BinaryIO, ids: list[str]) -> None:
+    with contextlib.suppress(BrokenPipeError), sink:
+        sink.write("".join(f"{blob}\n" for blob in ids).encode())
 
 
 def _records(out: bytes) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ Nothing is read until a name is asked for, and then only what that tensor needs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.dtypes import nbytes, to_array
-from theta_jupyter.errors import MissingObjectError, RequestError
+from theta_jupyter.errors import MissingObjectError, RequestError, TransferError
 from theta_jupyter.storage.tensors import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -103,33 +105,54 @@ class StoredCheckpoint(Checkpoint):
         record, owner = self._manifest.records[name], self._manifest.owner(name)
         try:
             data = decode(owner, self._store, name)
-        except MissingObjectError:
+        except MissingObjectError as missing:
             if self._fetch is None:
                 raise
-            self._fetch({place.object: place.size for place in owner.objects})
+            try:
+                self._fetch({place.object: place.size for place in owner.objects})
+            except TransferError as error:
+                message = f"{missing.message}; {error.message}"
+                raise MissingObjectError(missing.object_id, message, hint=error.hint) from error
             data = decode(owner, self._store, name)
         return as_array(data, record)
 
 
 class FileCheckpoint(Checkpoint):
-    """A file, mapped into memory.
+    """A file; each tensor is read from it when asked for.
 
     Parameters
     ----------
     data
-        The whole file. Arrays are read-only views of it.
+        The whole file as it is now, usually mapped; no reference to it is kept.
+
+    Raises
+    ------
+    RequestError
+        When a tensor is read and the file was written to since: what was loaded is no longer there.
     """
 
-    def __init__(self, what: str, data: memoryview, names: Sequence[str] | None = None) -> None:
+    def __init__(self, what: str, path: Path, data: memoryview, names: Sequence[str] | None = None) -> None:
+        self._version = _version(path.stat())
         layout, _ = locate(data)
         self._views = {view.name: view for view in layout.views}
         super().__init__(what, _chosen(what, sorted(self._views), names))
-        self._data, self._storages = data, layout.storages
+        self._path, self._storages = path.absolute(), layout.storages
 
     def _read(self, name: str) -> npt.NDArray[Any]:
         view = self._views[name]
         span = self._storages[view.storage]
-        return as_array(self._data[span.start : span.stop], view)
+        # Read, not mapped: a file cut short under a map would take the kernel down with it.
+        with self._path.open("rb") as file:
+            file.seek(span.start)
+            data = memoryview(bytearray(span.size))
+            count = file.readinto(data)
+            if count != span.size or _version(os.fstat(file.fileno())) != self._version:
+                raise RequestError(f"{self._path.name} was written to since it was loaded", hint="load it again")
+        return as_array(data, view)
+
+
+def _version(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def as_array(data: memoryview, tensor: Any) -> npt.NDArray[Any]:

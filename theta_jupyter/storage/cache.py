@@ -11,6 +11,7 @@ Only the standard library is imported here: a filter that finds its answer needs
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Cache", "Remembered"]
+__all__ = ["Cache", "Remembered", "name_of"]
 
 _SCHEMA = """
     create table if not exists content (
         hash text primary key, manifest blob not null, objects text not null, bases text not null,
-        checksum integer not null, used integer not null
+        compared text not null, checksum integer not null, used integer not null
     ) without rowid;
     create table if not exists record (
         hash text primary key, body blob not null, checksum integer not null, used integer not null
@@ -32,7 +33,7 @@ _SCHEMA = """
     create index if not exists content_used on content (used);
     create index if not exists record_used on record (used);
 """
-_NAME = "seen-1.sqlite"
+_NAME = "seen-2.sqlite"
 """A number for the schema: versions that differ in it do not disturb each other."""
 _NOW = "(select 1 + coalesce(max(used), 0) from content)"
 _PATIENCE = 10
@@ -52,11 +53,14 @@ class Remembered(NamedTuple):
         Size by id of what it needs.
     bases
         Ids of those objects that hold tensors of other versions, which this one rests on.
+    compared
+        Names (:func:`name_of`) of other manifests that are known to be of other content.
     """
 
     manifest: bytes
     objects: Mapping[str, int]
     bases: frozenset[str]
+    compared: frozenset[str] = frozenset()
 
 
 class Cache:
@@ -73,12 +77,12 @@ class Cache:
 
     def content(self, digest: str) -> Remembered | None:
         """Recall the manifest of a file with this BLAKE3."""
-        row = self._recall("select manifest, objects, bases, checksum from content where hash = ?", digest)
+        row = self._recall("select manifest, objects, bases, compared, checksum from content where hash = ?", digest)
         if row is None:
             return None
-        manifest, objects, bases = row
-        sizes = dict(pair.split(":") for pair in objects.split())
-        return Remembered(manifest, {name: int(size) for name, size in sizes.items()}, frozenset(bases.split()))
+        manifest, objects, bases, compared = row
+        sizes = {name: int(size) for name, size in (pair.split(":") for pair in objects.split())}
+        return Remembered(manifest, sizes, frozenset(bases.split()), frozenset(compared.split()))
 
     def record(self, digest: str) -> bytes | None:
         """Recall the record of a storage with this BLAKE3, as it was given."""
@@ -88,10 +92,10 @@ class Cache:
     def remember(self, digest: str, seen: Remembered, records: Iterable[tuple[str, bytes]]) -> None:
         """Keep a manifest and its records."""
         objects = " ".join(f"{name}:{size}" for name, size in seen.objects.items())
-        entry = (digest, seen.manifest, objects, " ".join(sorted(seen.bases)))
+        entry = (digest, seen.manifest, objects, " ".join(sorted(seen.bases)), " ".join(sorted(seen.compared)))
         statements: list[tuple[str, Any]] = [
             # S608 takes the constants for something a user wrote.
-            (f"insert or replace into content values (?, ?, ?, ?, ?, {_NOW})", [(*entry, _checksum(*entry))]),  # noqa: S608
+            (f"insert or replace into content values (?, ?, ?, ?, ?, ?, {_NOW})", [(*entry, _checksum(*entry))]),  # noqa: S608
             (
                 f"insert or replace into record values (?, ?, ?, {_NOW})",  # noqa: S608
                 [(name, body, _checksum(name, body)) for name, body in records],
@@ -135,6 +139,11 @@ class Cache:
             if not isinstance(error, sqlite3.OperationalError) or (write and code == sqlite3.SQLITE_ERROR):
                 with contextlib.suppress(OSError):
                     self._path.unlink()
+
+
+def name_of(manifest: bytes) -> str:
+    """Name the text of a manifest."""
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def _checksum(*columns: Any) -> int:

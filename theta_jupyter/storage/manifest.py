@@ -19,6 +19,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
+from blake3 import blake3
 
 from theta_jupyter.checkpoints.base import CONFLICT_MARKERS, IDENTIFIER, misfit, usable_name
 from theta_jupyter.dtypes import nbytes
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 __all__ = [
     "MAGIC",
     "MAX_BASES",
+    "OPAQUE",
     "Header",
     "Manifest",
     "Node",
     "Place",
     "Record",
+    "content_hash",
     "dump",
     "looks_like_manifest",
     "parse",
@@ -49,6 +52,9 @@ MAGIC = "theta manifest 1"
 MAX_NODES = 64
 MAX_BASES = 64
 """All nodes of a tensor, rebuilt, are together at most this many times its size: they are held in memory at once."""
+
+OPAQUE = "opaque"
+"""The format of a file that no plug-in understood."""
 
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
@@ -191,12 +197,15 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
         Of the skeleton.
     skeleton
         Where the skeleton is stored.
+    content
+        Of an opaque file, :func:`content_hash`: any two changes of it collide here. Empty for others.
     """
 
     format: Identifier
     size: Count
     blake3: Digest
     skeleton: Place
+    content: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -229,7 +238,7 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def opaque(self) -> bool:
         """Whether no plug-in understood the file."""
-        return self.header.format == "opaque"
+        return self.header.format == OPAQUE
 
 
 _encoder = msgspec.json.Encoder()
@@ -241,6 +250,12 @@ _HEX = re.compile("[0-9a-f]{64}")
 def looks_like_manifest(data: bytes | memoryview) -> bool:
     """Whether bytes begin as a manifest of any version does; cheap, and enough to tell it from a checkpoint."""
     return bytes(data[:15]) == MAGIC.encode()[:15]
+
+
+def content_hash(records: Mapping[str, Record]) -> str:
+    """Hash the hashes of all storages, in the order of the names of their records."""
+    ordered = (record.blake3 for _, record in sorted(records.items(), key=_by_name))
+    return blake3("".join(ordered).encode()).hexdigest()
 
 
 def dump(manifest: Manifest) -> bytes:
@@ -346,6 +361,11 @@ def _check(manifest: Manifest) -> None:
             total += record.nbytes
     if total > manifest.header.size:
         raise ManifestError(f"its tensors need {total} bytes of a file of {manifest.header.size}")
+    if (manifest.opaque or manifest.header.content) and manifest.header.content != content_hash(manifest.records):
+        raise ManifestError(
+            "its chunks are not those of one file",
+            hint="it may be a merge of two: take one, git checkout COMMIT -- PATH",
+        )
 
 
 def _record_problem(record: Record, manifest: Manifest) -> str | None:

@@ -103,10 +103,11 @@ class ObjectStore:
         """Whether an object is here and its bytes have its hash; each is looked at once."""
         if object_id not in self._sound:
             try:
-                data = self.read(object_id)
-            except ThetaError:
+                with self.path(object_id).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError:
                 return False
-            if hashlib.sha256(data).hexdigest() != object_id:
+            if found != object_id:
                 return False
             self._sound.add(object_id)
         return True

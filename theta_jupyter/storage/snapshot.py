@@ -20,7 +20,7 @@ from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, d
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError
 from theta_jupyter.storage import codec, tensors
-from theta_jupyter.storage.manifest import Header, Manifest, Node, Place, Record
+from theta_jupyter.storage.manifest import OPAQUE, Header, Manifest, Node, Place, Record, content_hash
 from theta_jupyter.storage.pool import Progress, each, silent
 from theta_jupyter.storage.sketch import summarize
 from theta_jupyter.updates.base import Tensor
@@ -132,6 +132,7 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
             records[view.name] = Record(view.dtype, view.shape, offset=view.offset, stride=view.stride, of=of)
     header = _known_header(skeleton_hash, known, store)
     header = header or Header(layout.format, layout.size, skeleton_hash, _store_skeleton(body, store))
+    header = msgspec.structs.replace(header, content=content_hash(records) if layout.format == OPAQUE else "")
     return Manifest(header, dict(sorted(records.items(), key=lambda item: item[0].encode())))
 
 

@@ -1,0 +1,77 @@
+"""Putting models into the index, as ``add`` and ``commit`` do.
+
+Files are stored outside Git's lock, in parallel and with progress; the filter that ``git add`` then runs finds them in
+the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING
+
+from theta_jupyter import changes
+from theta_jupyter.errors import RequestError
+from theta_jupyter.git import attributes
+from theta_jupyter.git.known import FROM
+from theta_jupyter.git.worktree import shown
+from theta_jupyter.storage.pool import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from theta_jupyter.git.worktree import Worktree
+
+__all__ = ["chosen", "origin", "refuse_conflicts", "stage"]
+
+
+def chosen(worktree: Worktree, paths: Sequence[str | Path]) -> list[str]:
+    """Models to stage: those named, and what changed in the folders named; all that changed, if nothing is."""
+    names = [worktree.relative(path) for path in paths]
+    folders = [name for name in names if (worktree.top / name).is_dir()]
+    found = [] if names and not folders else [p for p in changes.changed(worktree) if changes.among(p, folders)]
+    return [*(name for name in names if name not in folders), *found]
+
+
+def stage(worktree: Worktree, names: Sequence[str], origin_blob: str, progress: Progress = silent) -> None:
+    """Store the files outside Git's lock, in parallel and with progress; `git add` then finds them in the cache."""
+    filters = worktree.filters(names)
+    for name in names:
+        path = worktree.top / name
+        if filters[name] != "theta":
+            if name == attributes.FILE or (filters[name] == "" and not path.exists()):
+                continue
+            raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
+        if path.is_file() and not path.is_symlink():
+            changes.stored(worktree, name, progress, origin_blob)
+    if names:
+        env = {FROM: origin_blob} if origin_blob else {}
+        worktree.git("add", "--all", "--", *names, env=env)
+
+
+def origin(worktree: Worktree, given: str) -> tuple[str, str]:
+    """The blob of the manifest a model is derived from, and how the trailer names it."""
+    if not given:
+        return "", ""
+    ref, colon, path = given.partition(":")
+    if not colon or os.path.lexists(given):
+        ref, path = "HEAD", worktree.relative(given)
+    commit = worktree.resolve(ref)
+    blob = worktree.tree(commit, [path]).get(path)
+    if blob is None:
+        raise RequestError(
+            f"{given} is not committed", hint="commit it first, or name a version: --from REF:PATH, from the top"
+        )
+    return blob, f"{shown(path)}@{commit}"
+
+
+def refuse_conflicts(worktree: Worktree) -> None:
+    """Refuse to go on while anything is in conflict, and say what to do."""
+    undecided = [path for path, stages in worktree.index().items() if 0 not in stages]
+    if undecided:
+        name, count = undecided[0], len(undecided) - 1
+        step = f"take a side with: git theta checkout --ours -- {shlex.quote(name)} (or --theirs), then commit"
+        if worktree.filters([name])[name] != "theta":
+            step = f"edit it, then: git add {shlex.quote(name)}"
+        raise RequestError(f"{name} is in conflict" + (f", and {count} more" if count else ""), hint=step)
