@@ -80,7 +80,7 @@ def test_load_fetches_what_it_reads_and_no_more(repo: Repo, clone: Repo) -> None
     with pytest.raises(MissingObjectError, match=r"tensor 'a' needs object .*git lfs fetch failed"):
         checkpoint["a"]
     clone.git("remote", "remove", "a-first")
-    with pytest.raises(Exception, match="tensor 'a' needs object .*there is no remote to fetch them from"):
+    with pytest.raises(Exception, match=r"tensor 'a' needs object .*there is no remote to fetch them from"):
         checkpoint["a"]
 
 

@@ -1,7 +1,7 @@
 """A progress bar in a notebook, shown only when work lasts, and gone when it is done.
 
-It is an ordinary output that is updated in place and emptied at the end, so that a saved notebook keeps no half-full bar,
-which is what a widget, or a bar of text, would leave there.
+It is an ordinary output that is updated in place and emptied at the end, so that a saved notebook keeps no half-full
+bar, which is what a widget, or a bar of text, would leave there.
 """
 
 from __future__ import annotations
