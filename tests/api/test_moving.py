@@ -195,3 +195,13 @@ def test_switch_and_branch(repo: Repo) -> None:
     with pytest.raises(GitError):
         repository.branch("--force")
     assert "* " in repository.branch().text()
+
+
+def test_a_new_branch_may_start_anywhere(repo: Repo) -> None:
+    repository = Repository()
+    write(b=1)
+    repository.commit("second")
+    assert repository.switch("from-first", "HEAD~1", create=True).message == "on new branch from-first"
+    repo.check(safetensors())
+    with pytest.raises(RequestError, match="has no start"):
+        repository.switch("main", "HEAD~1")
