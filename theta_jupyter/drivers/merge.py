@@ -13,7 +13,7 @@ from pathlib import Path
 from theta_jupyter.errors import ManifestError, ThetaError
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.merges.threeway import STRUCTURE, Merged, Side, listed, merge
-from theta_jupyter.storage.manifest import Manifest, dump, parse
+from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 
 __all__ = ["main"]
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(path: Path) -> Manifest | None:
     data = path.read_bytes()
-    return parse(data) if data.startswith(b"theta manifest ") else None
+    return parse(data) if looks_like_manifest(data) else None
 
 
 def _conflict(path: str, merged: Merged) -> str:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, ManifestError, TransferError
 from theta_jupyter.git.worktree import Worktree
-from theta_jupyter.storage.manifest import looks_like_manifest, parse
+from theta_jupyter.storage.manifest import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -193,42 +192,10 @@ def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str]
 
 
 def _manifests(worktree: Worktree, blobs: list[str]) -> Iterator[tuple[str, Manifest]]:
-    """Those blobs that are manifests."""
-    # One at a time in memory: blobs that are no manifests may be large.
-    with subprocess.Popen(
-        ["git", "cat-file", "--batch", "--buffer"],
-        cwd=worktree.top,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise GitError("git cat-file has no pipes")
-        import threading
-
-        # Written beside the reading: pipes are short.
-        feed = threading.Thread(target=_feed, args=(process.stdin, blobs))
-        feed.start()
-        for blob in blobs:
-            size = int(process.stdout.readline().split()[2])
-            head = process.stdout.read(min(size, 64))
-            if looks_like_manifest(head):
-                text = head + process.stdout.read(size - len(head))
-                with contextlib.suppress(ManifestError):
-                    yield blob, parse(text)
-            else:
-                _skip(process.stdout, size - len(head))
-            process.stdout.read(1)
-        feed.join()
-
-
-def _feed(pipe: object, blobs: list[str]) -> None:
-    with pipe as stream:  # type: ignore[attr-defined]  # an IO[bytes]
-        stream.write("".join(f"{blob}\n" for blob in blobs).encode())
-
-
-def _skip(pipe: object, size: int) -> None:
-    while size > 0:
-        size -= len(pipe.read(min(size, 1 << 20)))  # type: ignore[attr-defined]  # an IO[bytes]
+    """Those blobs that are valid manifests."""
+    for blob, text in worktree.manifests(blobs):
+        with contextlib.suppress(ManifestError):
+            yield blob, parse(text)
 
 
 def _here(worktree: Worktree, commits: Iterable[str]) -> list[str]:
