@@ -4,6 +4,8 @@ One question is asked here: given the bytes of a file, where are the tensors? Ea
 own, and ours come through the same door as everybody else's: the entry-point group ``theta_jupyter.checkpoints``. A
 format is known by its content, never by the name of the file.
 
+Saving a model from memory asks another one: who writes a file of this name? There the suffix decides.
+
 There is always an answer. A file that no plug-in knows, or that claims a format and does not keep to it, is cut into
 opaque chunks, and the reason is handed on: a Git filter must not fail because of what somebody happened to commit.
 """
@@ -12,12 +14,18 @@ from __future__ import annotations
 
 import functools
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from theta_jupyter.checkpoints import opaque
 from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, quote
-from theta_jupyter.errors import CheckpointError
+from theta_jupyter.errors import CheckpointError, RequestError
 
-__all__ = ["Derived", "Layout", "Span", "View", "locate", "quote"]
+if TYPE_CHECKING:
+    from pathlib import PurePath
+
+    from theta_jupyter.checkpoints.base import Writer
+
+__all__ = ["Derived", "Layout", "Span", "View", "locate", "quote", "writer"]
 
 
 def locate(data: memoryview) -> tuple[Layout, str]:
@@ -47,6 +55,29 @@ def locate(data: memoryview) -> tuple[Layout, str]:
             reasons.append(f"plug-in {plugin.name} failed: {type(error).__name__}: {error}")
     reason = reasons[0] if reasons else "not a format any plug-in knows"
     return check(opaque.locate(data), len(data)), " ".join(reason.split())
+
+
+def writer(path: PurePath) -> Writer:
+    """Choose the format that writes a file of this name, by its suffix.
+
+    Raises
+    ------
+    RequestError
+        If there is none; it names the suffixes there are.
+    """
+    suffixes: list[str] = []
+    for plugin in _plugins():
+        try:
+            form = plugin.load()
+        except Exception:  # noqa: BLE001, S112 - somebody's broken plug-in must not be in the way of the others
+            continue
+        if callable(getattr(form, "write", None)):
+            suffixes += getattr(form, "SUFFIXES", ())
+            if path.suffix.lower() in suffixes:
+                found: Writer = form
+                return found
+    what = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
+    raise RequestError(f"cannot write {what}: {path}", hint=f"the suffix is one of {', '.join(sorted(suffixes))}")
 
 
 @functools.cache

@@ -9,8 +9,9 @@ A format plug-in only *locates*. It looks at the bytes of a file and says where 
 * everything else is **literal**.
 
 The engine stores storages and literals apart and puts them back in place: the same file, byte for byte, for every
-format, through one writer. A plug-in is never needed to write, and never runs code from a file. What it returns is
-checked here: the engine does not trust it.
+format, through one writer. A plug-in is never needed to write a version, and never runs code from a file. What it
+returns is checked here: the engine does not trust it. To save a model from memory as a new file is another matter,
+and optional (:class:`Writer`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from theta_jupyter.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 __all__ = [
     "CONFLICT_MARKERS",
@@ -39,6 +41,7 @@ __all__ = [
     "Layout",
     "Span",
     "View",
+    "Writer",
     "canonical_stride",
     "check",
     "derive",
@@ -172,6 +175,31 @@ class Format(Protocol):
         ------
         CheckpointError
             If the content claims the format and does not keep to it; the file is then opaque, and `status` says why.
+        """
+
+
+class Writer(Format, Protocol):
+    """What a format may have besides, to write new files of what lives in memory."""
+
+    SUFFIXES: tuple[str, ...]
+    """Names of files end so that this format is meant; in lower case, with the dot."""
+
+    def write(self, state: Any, path: Path) -> None:
+        """Write a new file.
+
+        The same state must make the same bytes, whatever the path.
+
+        Parameters
+        ----------
+        state
+            A tree: dicts, lists and tuples of torch tensors, arrays and plain values.
+        path
+            A temporary file, there and empty, with the suffix of the one it will become.
+
+        Raises
+        ------
+        RequestError
+            If the format cannot hold it; say which can.
         """
 
 

@@ -2,21 +2,28 @@
 
 An array is a magic string, a header that is a Python literal, and the elements. Arrays that are not plain
 little-endian numbers (text, dates, records, objects) have no tensor in them: by itself such a file is opaque; in an
-archive they stay literal beside the others. NumPy is not imported, and nothing is unpickled.
+archive they stay literal beside the others. NumPy is not imported to read, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from theta_jupyter.checkpoints import archive
 from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, canonical_stride, misfit, quote
+from theta_jupyter.checkpoints.leaves import as_numpy, flat
 from theta_jupyter.dtypes import nbytes
-from theta_jupyter.errors import CheckpointError
+from theta_jupyter.errors import CheckpointError, RequestError
 
-__all__ = ["locate"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    import numpy.typing as npt
+
+__all__ = ["SUFFIXES", "locate", "write"]
+
+SUFFIXES = (".npz", ".npy")
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 64 << 10
 
@@ -50,6 +57,43 @@ def locate(data: memoryview) -> Layout | None:
     if not members or not all(member.name.endswith(".npy") for member in members):
         return None
     return _archive(data, members)
+
+
+def write(state: Any, path: Path) -> None:
+    """Write a flat dict of tensors as ``.npz``, one tensor as ``.npy``; see ``checkpoints.base.Writer``.
+
+    The archive is the one that ``numpy.savez`` makes, not compressed; but a tensor may also be called ``file``.
+
+    Raises
+    ------
+    RequestError
+        If the dict is nested, or holds what NumPy has no type for.
+    """
+    import zipfile
+
+    from numpy.lib import format as form
+
+    if path.suffix.lower() == ".npy":
+        if isinstance(state, dict | list | tuple):
+            raise RequestError("a .npy file holds one tensor", hint="save several as .npz, .safetensors or .pt")
+        with path.open("wb") as file:
+            form.write_array(file, _plain(state, "array"), allow_pickle=False)
+        return
+    with zipfile.ZipFile(path, "w") as pack:
+        for name, leaf in flat(state, ".npz").items():
+            if "\0" in name:
+                raise RequestError(f"a .npz file cannot hold the name {name!r}")  # zipfile would cut it short.
+            # As numpy.savez does: how large it will be is not known when it is begun.
+            with pack.open(f"{name}.npy", "w", force_zip64=True) as member:
+                form.write_array(member, _plain(leaf, name), allow_pickle=False)
+
+
+def _plain(leaf: Any, name: str) -> npt.NDArray[Any]:
+    array = as_numpy(leaf, name)
+    if array.dtype.str not in _DTYPES:
+        hint = "a .safetensors or .pt file can hold it"
+        raise RequestError(f"NumPy files have no type for tensor {name!r} ({array.dtype.name})", hint=hint)
+    return array
 
 
 def _archive(data: memoryview, members: list[archive.Member]) -> Layout:

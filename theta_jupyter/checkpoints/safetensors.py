@@ -3,24 +3,33 @@
 The header is literal: it is kept as it stands, whatever its order and padding. What is checked is what the reference
 implementation checks, because a file that it refuses to load is better shown as opaque than as tensors; the one thing
 stricter here is that no name may come twice.
+
+Files are written by the reference implementation itself, so that everybody can read them.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from theta_jupyter.checkpoints.base import Layout, Span, View, misfit, quote
+from theta_jupyter.checkpoints.leaves import as_numpy, flat, memory
 from theta_jupyter.dtypes import nbytes
-from theta_jupyter.errors import CheckpointError
+from theta_jupyter.errors import CheckpointError, RequestError
 
-__all__ = ["locate"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
+__all__ = ["SUFFIXES", "locate", "write"]
+
+SUFFIXES = (".safetensors",)
 MAX_HEADER = 100_000_000
 """The limit of the reference implementation."""
 
+# The format has the packed types, the library cannot take them from NumPy.
+_LACKING = {"complex128", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"}
 _Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -56,6 +65,37 @@ def locate(data: memoryview) -> Layout | None:
     if position != len(data):
         raise CheckpointError(f"{len(data) - position} bytes at the end belong to no tensor")
     return Layout("safetensors", len(data), tuple(storages), tuple(views))
+
+
+def write(state: Any, path: Path) -> None:
+    """Write a flat dict of tensors; see :class:`theta_jupyter.checkpoints.base.Writer`.
+
+    Of weights that are tied (torch tensors that are one in memory) the first name is kept: a file has no way to say
+    that two are one, and a model has the other in its first when it is loaded.
+
+    Raises
+    ------
+    RequestError
+        If the dict is nested, or holds what the format has no type for.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    arrays = {}
+    written: set[Any] = set()
+    for name, leaf in flat(state, SUFFIXES[0]).items():
+        place = memory(leaf)
+        if place is None or place not in written:
+            # In C order, whatever it was: the library takes the memory as it lies.
+            arrays[name] = np.asarray(as_numpy(leaf, name), order="C")
+            written.add(place)
+            kind = arrays[name].dtype.name
+            if kind in _LACKING or name == "__metadata__":
+                what = f"type {kind}" if kind in _LACKING else "such a name"
+                raise RequestError(f"safetensors cannot hold tensor {name!r} of {what}", hint="a .pt file can")
+    # What transformers asks for before it loads a file. Nothing more: the library puts metadata in no fixed order, and
+    # the same weights must make the same file.
+    save_file(arrays, path, {"format": "pt"})
 
 
 def _tensors(header: bytes) -> list[tuple[str, _Tensor]]:

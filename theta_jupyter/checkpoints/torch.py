@@ -1,8 +1,8 @@
 """PyTorch checkpoints: a zip archive that holds a pickle and, beside it, the bytes of each storage.
 
 The pickle says which tensors there are; it is read by :mod:`theta_jupyter.checkpoints.pickled`, never executed, and
-torch is never imported. What is known here is how torch spells a tensor in a pickle. Everything else in the tree, a
-dict or a whole pickled module, is only a path that leads to tensors and gives them their names.
+torch is not imported for that. What is known here is how torch spells a tensor in a pickle. Everything else in the
+tree, a dict or a whole pickled module, is only a path that leads to tensors and gives them their names.
 
 Files from before torch 1.6 are one stream of pickles, and are not known here.
 """
@@ -30,9 +30,11 @@ from theta_jupyter.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-__all__ = ["locate"]
+__all__ = ["SUFFIXES", "locate", "write"]
 
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 MAX_DEPTH = 1000
 MAX_VIEWS = 1_000_000
 MAX_REVISITS = 100_000
@@ -138,6 +140,16 @@ def locate(data: memoryview) -> Layout | None:
             *_serialization_id(members, records.get(".data/serialization_id")),
         ),
     )
+
+
+def write(state: Any, path: Path) -> None:
+    """Write any tree, as ``torch.save`` does; see :class:`theta_jupyter.checkpoints.base.Writer`."""
+    import torch
+
+    # Opened here, because torch names the folder in the archive after a path, and that of a temporary file is another
+    # each time: the same state must make the same file.
+    with path.open("wb") as file:
+        torch.save(state, file)
 
 
 def _serialization_id(members: list[archive.Member], record: archive.Member | None) -> Iterator[Derived]:
