@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,21 @@ def test_short_floats_are_what_torch_says(name: str) -> None:
     theirs = torch.from_numpy(bits.copy()).view(TORCH[name]).float().numpy()
     np.testing.assert_array_equal(ours, theirs)
     assert ours.dtype == np.float32
+
+
+def test_every_bfloat16_is_what_ml_dtypes_says() -> None:
+    """Bit for bit: signs of zeros, payloads of NaN, subnormal numbers."""
+    bits = np.arange(1 << 16, dtype="<u2")
+    ours = to_floats(bits.tobytes(), "BF16")
+    theirs = bits.view(ml_dtypes.bfloat16).astype(np.float32)
+    # A signalling NaN is made quiet by a conversion; any NaN is one.
+    real = ~np.isnan(theirs)
+    np.testing.assert_array_equal(ours.view(np.uint32)[real], theirs.view(np.uint32)[real])
+    assert np.isnan(ours[~real]).all()
+    assert ours.dtype == np.float32
+    assert to_floats(memoryview(b""), "BF16").shape == (0,)
+    # At any place: what is read may be a part of something larger.
+    assert to_floats(memoryview(b"x" + bits.tobytes())[1:], "BF16")[0x3F80] == 1
 
 
 @pytest.mark.parametrize("name", ["BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F32", "F64", "C64"])

@@ -22,7 +22,9 @@ from theta_jupyter.answers import (
     TrackedFile,
 )
 from theta_jupyter.diffs.compare import TensorDiff
+from theta_jupyter.diffs.miniature import Miniature
 from theta_jupyter.diffs.report import Diff, FileDiff
+from theta_jupyter.evolution import History, Step, Version
 from theta_jupyter.results import Message, Result, Table, count_text, plain, relative_text, short, size_text
 
 HOSTILE = [
@@ -50,7 +52,10 @@ def results(text: str) -> list[Result]:
     file = FileDiff(text, "M", text, text, tensors, 10, 20)
     opaque = FileDiff(text, "M", text, text, (), 10, 20, opaque=True)
     diff = Diff(text, text, (file, opaque, FileDiff(text, "A", text, text, tensors)))
-    commit = Commit("a" * 40, text, text, "2025-01-01T00:00:00+00:00", (text,), (text,), 5, (text,))
+    small = tuple(Miniature(text, (text, "b"), (math.inf, "+")) for _ in range(5))
+    steps = Step(text, "M", 1.0, 2.0, math.inf, True), Step("b", "R", None, None, None, False, text)
+    versions = tuple(Version("a" * 40, text, "2025-01-01T00:00:00+00:00", steps[:n]) for n in (1, 2))
+    commit = Commit("a" * 40, text, text, "2025-01-01T00:00:00+00:00", (text,), (text,), 5, (text,), small)
     entry = Entry(text, "untracked", text, relative=math.inf)
     return [
         entry,
@@ -64,6 +69,8 @@ def results(text: str) -> list[Result]:
         file,
         opaque,
         diff,
+        History(text, (text,), versions, more=True),
+        History(text, (text, "b"), versions),
     ]
 
 
@@ -75,6 +82,7 @@ EMPTY: list[Result] = [
     Branches(()),
     Diff("a", "b", ()),
     FileDiff("m", "M", "a", "b", ()),
+    Commit("a" * 40, "subject", "author", "2025-01-01T00:00:00+00:00"),
 ]
 
 
@@ -86,9 +94,12 @@ class Reader(HTMLParser):
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.text = ""
+        self.images: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
         self.attributes |= {name for name, _ in attrs}
 
     def handle_data(self, data: str) -> None:
@@ -109,7 +120,7 @@ def test_hostile_text_is_shown_and_not_obeyed(hostile: str, index: int) -> None:
     reader.feed(result.html())
     allowed = {"div", "strong", "table", "thead", "tbody", "tr", "th", "td", "img", "hr"}
     assert reader.tags <= allowed
-    assert reader.attributes <= {"style", "alt", "src"}
+    assert reader.attributes <= {"style", "alt", "src", "title"}
     assert all(char.isprintable() or char.isspace() for char in reader.text)
     assert plain(hostile).split()[0] in reader.text
 
@@ -195,6 +206,57 @@ def test_short() -> None:
 def test_columns_line_up_whatever_is_in_them() -> None:
     table = Table(("name", ">n"), (("漢字", "1"), ("e\u0301", "22"), ("long one", "333")))
     assert table.text().split("\n") == ["name        n", "漢字        1", "e\u0301          22", "long one  333"]
+
+
+class Hostile:
+    """A picture that says things."""
+
+    def __init__(self, text: str) -> None:
+        self.said = text
+
+    def text(self) -> str:
+        return self.said
+
+    def alt(self) -> str:
+        return self.said
+
+    def png(self) -> bytes:
+        return b"\x89PNG"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_pictures_in_cells_are_escaped_as_all_is(hostile: str) -> None:
+    table = Table(("", "b"), (("plain", (Hostile(hostile), "+2")), (hostile, (hostile,))))
+    text = table.text()
+    assert text.count("\n") == 2
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert f"{plain(hostile)} +2" in text
+    reader = Reader()
+    reader.feed(table.html())
+    assert reader.tags == {"table", "thead", "tbody", "tr", "th", "td", "img"}
+    assert reader.attributes == {"style", "alt", "title", "src"}
+    (image,) = reader.images
+    assert image["alt"] == image["title"] == plain(hostile)
+    assert image["src"] == "data:image/png;base64,iVBORw=="
+
+
+def test_a_table_of_text_has_no_pictures() -> None:
+    assert "<img" not in Table(("a",), (("<img>",), (("b", "c"),))).html()
+
+
+def test_spaces_that_line_things_up_are_kept_on_a_page() -> None:
+    assert "white-space:pre;" in Table(("a",), (("  x",),)).html()
+
+
+def test_a_log_shows_three_miniatures_and_counts_the_others() -> None:
+    log = next(result for result in ORDINARY if isinstance(result, Log))
+    assert "█+ █+ █+ +2" in log.text()
+    reader = Reader()
+    reader.feed(log.html())
+    assert len(reader.images) == 3
+    assert reader.images[0]["alt"] == "Change by block of model.safetensors: model.safetensors ~∞, b added"
+    assert "change by block: ·" in log.text()
+    assert "change by block: ·" not in Log(()).text()
 
 
 def test_no_pandas(monkeypatch: pytest.MonkeyPatch) -> None:

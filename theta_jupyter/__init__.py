@@ -13,11 +13,32 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .api import Repository, load
+    from .comparing import compare
     from .errors import ThetaError
+    from .jupyter.widgets import DiffWidget, widget
+    from .training import Checkpointer
 
-__all__ = ["Repository", "ThetaError", "__version__", "load", "load_ipython_extension"]
+__all__ = [
+    "Checkpointer",
+    "DiffWidget",
+    "Repository",
+    "ThetaError",
+    "__version__",
+    "compare",
+    "load",
+    "load_ipython_extension",
+    "widget",
+]
 
-_HOMES = {"Repository": "api", "load": "api", "ThetaError": "errors"}
+_HOMES = {
+    "Checkpointer": "training",
+    "DiffWidget": "jupyter.widgets",
+    "Repository": "api",
+    "ThetaError": "errors",
+    "compare": "comparing",
+    "load": "api",
+    "widget": "jupyter.widgets",
+}
 
 
 def __getattr__(name: str) -> Any:

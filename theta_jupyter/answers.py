@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theta_jupyter.diffs.compare import overall
+from theta_jupyter.diffs.miniature import LEGEND
 from theta_jupyter.results import Result, Table, relative_text, size_text
 
 if TYPE_CHECKING:
+    from theta_jupyter.diffs.miniature import Miniature
     from theta_jupyter.diffs.report import Diff, FileDiff
+    from theta_jupyter.results import Cell
 
 __all__ = ["Branch", "Branches", "Commit", "Entry", "Files", "Log", "Shown", "Status", "TrackedFile"]
 
@@ -142,6 +145,8 @@ class Commit(Result):
         Bytes of the objects it brought.
     derived_from
         What its models were said to be made from: ``path@commit``.
+    miniatures
+        How much it changed each block of its models; none of a file that is kept whole.
     """
 
     id: str
@@ -152,6 +157,7 @@ class Commit(Result):
     models: tuple[str, ...] = ()
     stored: int = 0
     derived_from: tuple[str, ...] = ()
+    miniatures: tuple[Miniature, ...] = ()
 
     @property
     def short(self) -> str:
@@ -184,6 +190,8 @@ class Log(Result):
     commits: tuple[Commit, ...]
     more: bool = False
 
+    _PICTURED = 3
+
     def headline(self) -> str:
         """How many."""
         return f"{len(self.commits)} commit{'s' * (len(self.commits) != 1)}" if self.commits else "no commit yet"
@@ -194,12 +202,19 @@ class Log(Result):
         for c in self.commits:
             refs = f"({', '.join(c.refs)}) " if c.refs else ""
             stored = size_text(c.stored) if c.models else ""
-            rows.append((c.short, c.date[:16].replace("T", " "), f"{refs}{c.subject}", ", ".join(c.models), stored))
-        return Table(("commit", "date", "subject", "models", ">stored"), tuple(rows))
+            rest = len(c.miniatures) - self._PICTURED
+            change: Cell = (*c.miniatures[: self._PICTURED], *([f"+{rest}"] if rest > 0 else []))
+            subject = f"{refs}{c.subject}"
+            rows.append((c.short, c.date[:16].replace("T", " "), subject, ", ".join(c.models), change, stored))
+        return Table(("commit", "date", "subject", "models", "change by block", ">stored"), tuple(rows))
 
     def notes(self) -> tuple[str, ...]:
-        """Whether there are more."""
-        return ("and older ones: -n 100",) if self.more else ()
+        """Whether there are more, and what the miniatures mean."""
+        pictured = any(commit.miniatures for commit in self.commits)
+        return (
+            *(["and older ones: -n 100"] if self.more else []),
+            *([f"change by block: {LEGEND}"] if pictured else []),
+        )
 
     def _records(self) -> tuple[Any, ...]:
         return self.commits
@@ -304,7 +319,7 @@ def entry_of(diff: FileDiff, state: str) -> Entry:
     changed = [tensor for tensor in diff.tensors if tensor.status]
     relative, estimated = overall(t for t in diff.tensors if t.status in {"", "M", "R", "T"})
     if diff.opaque:
-        summary = diff.facts()
+        summary = "   ".join(diff.facts())
     elif diff.status == "A":
         summary = f"{len(diff.tensors)} tensors, will store {size_text(diff.stored)} of {size_text(diff.size)}"
     elif not changed:

@@ -13,10 +13,11 @@ way.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from theta_jupyter import changes, history, staging, tracking
+from theta_jupyter import changes, comparing, history, loading, saving, staging, tracking
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
 from theta_jupyter.errors import (
     GitError,
@@ -24,19 +25,20 @@ from theta_jupyter.errors import (
     RequestError,
     ThetaError,
 )
+from theta_jupyter.evolution import History, evolution
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
-from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.git.roads import mapped, materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
 from theta_jupyter.git.worktree import Worktree, run
 from theta_jupyter.results import Message, size_text
 from theta_jupyter.settling import settle
-from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
+from theta_jupyter.storage.arrays import Checkpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from theta_jupyter.diffs.report import Diff
     from theta_jupyter.merges.threeway import Side
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Repository", "load"]
 
 PathLike = str | Path
+_T = TypeVar("_T")
 
 
 class Repository:
@@ -89,7 +92,7 @@ class Repository:
         details = [f"hooks: {', '.join(hooks)}"] if hooks else []
         for name in changes.tracked(worktree):
             try:
-                details += [f"checked out: {name}" for name in repository._materialise([name])]
+                details += [f"checked out: {name}" for name in materialise(worktree, [name], progress)]
             except ThetaError as error:
                 details.append(f"{name} stays a manifest, its weights are not here: {error.message.splitlines()[0]}")
         what = "new Git repository, ready for models" if made else "ready for models"
@@ -198,6 +201,32 @@ class Repository:
         self.worktree.git("commit", "--quiet", "--no-edit", f"--message={message}", *extra)
         return history.commit(self.worktree, "HEAD")
 
+    def save(self, obj: Any, path: PathLike, message: str = "", *, derived_from: str = "") -> Commit | Message:
+        """Write a live object to a file and stage it; with a message, commit it.
+
+        Parameters
+        ----------
+        obj
+            A model, an optimizer or anything else with a ``state_dict()``; a tensor; a dict or list of such.
+        path
+            Its suffix chooses the format: ``.safetensors`` and ``.npz`` for tensors by name, ``.pt`` for any state. It
+            is tracked from now on.
+        derived_from
+            As for :meth:`commit`.
+
+        Raises
+        ------
+        RequestError
+            If the format cannot hold it, or there is nothing to commit. A file is whole or as it was.
+        """
+        if message:
+            staging.refuse_conflicts(self.worktree)
+        staging.origin(self.worktree, derived_from)  # A wrong one is found out before anything is written.
+        details = saving.save(self.worktree, obj, path)
+        if message:
+            return self.commit(message, [path], derived_from=derived_from)
+        return Message(self.add([path], derived_from=derived_from).message, details)
+
     # Looking.
 
     def log(self, ref: str = "HEAD", paths: Sequence[PathLike] = (), *, limit: int = 20) -> Log:
@@ -212,8 +241,10 @@ class Repository:
         *,
         tensors: Sequence[str] = (),
         exact: bool = False,
+        model: Any = None,
+        name: str = "model",
     ) -> Diff:
-        """Compare two versions.
+        """Compare two versions, or one with a model in memory.
 
         Parameters
         ----------
@@ -227,7 +258,23 @@ class Repository:
             Patterns, such as ``encoder.*``; only tensors with such names are compared.
         exact
             Read every changed tensor and measure, instead of estimating from the manifests.
+        model
+            A module or a state dict, in place of ``new``: what has training changed since, with nothing saved? Of a
+            file that holds more, such as an optimizer's state, the part is compared that has the model's names.
+        name
+            What to call it.
+
+        Raises
+        ------
+        RequestError
+            If a path is not tracked in either version, or no tensor has such a name.
         """
+        if model is not None:
+            if new:
+                raise RequestError("a model takes the place of the new version: give one ref, or none")
+            names = [self.worktree.relative(path) for path in paths]
+            found = comparing.with_model(self.worktree, old, names, model, name, self.progress, tensors=tensors)
+            return found.exact(progress=self.progress) if exact else found
         if ".." in old and not new:
             old, _, new = old.partition("..")
             since, old, new = new.startswith("."), old or "HEAD", new.removeprefix(".") or "HEAD"
@@ -243,19 +290,53 @@ class Repository:
         parent = history.first_parent(self.worktree, found.id)
         return Shown(found, changes.diff(self.worktree, parent, found.id, [], self.progress, exact=exact))
 
-    def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint:
-        """Load a version of a checkpoint, lazily; see :func:`load`."""
+    def history(
+        self, path: PathLike, tensor: str | Sequence[str] = "", ref: str = "HEAD", *, limit: int = 50
+    ) -> History:
+        """How a model changed over its versions: norms, and the size of every step; no weight is read.
+
+        Parameters
+        ----------
+        tensor
+            A name or a pattern, such as ``encoder.*``, or several; without one, the file as a whole. One tensor that is
+            named is followed to the names it had before.
+        ref
+            Versions are those that commits made, from this one back.
+        limit
+            How many.
+
+        Raises
+        ------
+        RequestError
+            If the path was never a tracked model, or no tensor had such a name.
+        """
+        wanted = [tensor] if isinstance(tensor, str) else tensor
+        return evolution(self.worktree, self.worktree.relative(path), [*filter(None, wanted)], ref, limit)
+
+    @overload
+    def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint: ...
+    @overload
+    def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: _T) -> _T: ...
+    def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: Any = None) -> Any:
+        """Load a version of a checkpoint, lazily or into live objects; see :func:`load`."""
         inside = self.worktree.relative(path)
         if not ref:
             file = self.worktree.top / inside
             with mapped(file) as data:
                 if not looks_like_manifest(data):
-                    return FileCheckpoint(str(path), file, data, names)
+                    return loading.from_file(path, file, names, into)
                 manifest = parse(bytes(data))
         else:
             manifest = self.manifest(inside, ref)
         what = f"{path} at {ref or 'work tree'}"
-        return StoredCheckpoint(what, manifest, self.worktree.store, names, self._fetch)
+
+        def read(wanted: Sequence[str] | None) -> Checkpoint:
+            return StoredCheckpoint(what, manifest, self.worktree.store, wanted, self._fetch)
+
+        if into is None:
+            return read(names)
+        file_of = partial(loading.rebuilt, self.worktree, manifest, self.progress)
+        return loading.fill(into, loading.Version(what, read, file_of, names))
 
     def manifest(self, path: str, ref: str = "HEAD") -> Manifest:
         """The manifest of a path, from the top of the repository, in a commit (``:`` for the index).
@@ -293,7 +374,8 @@ class Repository:
             return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}")
         self.worktree.git("checkout", "--quiet", *([self.worktree.resolve(ref)] if ref else []), "--", *names)
         # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
-        self._materialise(path for path in changes.tracked(self.worktree) if changes.among(path, names))
+        models = [path for path in changes.tracked(self.worktree) if changes.among(path, names)]
+        materialise(self.worktree, models, self.progress)
         return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
 
     def switch(self, branch: str, start: str = "", *, create: bool = False) -> Message:
@@ -349,24 +431,6 @@ class Repository:
 
     # In our own words.
 
-    def _materialise(self, names: Iterable[str]) -> list[str]:
-        """Replace manifests that lie in the work tree by the files they stand for; return which."""
-        mended = []
-        index = self.worktree.index()
-        for name in names:
-            path = self.worktree.top / name
-            if path.is_symlink() or not path.is_file() or 0 not in index.get(name, {}):
-                continue
-            with path.open("rb") as file:
-                text = file.read() if looks_like_manifest(file.peek(64)) else b""
-            if text and text == self.worktree.blobs([index[name][0]])[0]:
-                rebuilt = rebuild(self.worktree, text, self.progress)
-                rebuilt.chmod(path.stat().st_mode & 0o777)
-                rebuilt.replace(path)
-                self.worktree.git("add", "--", name)
-                mended.append(name)
-        return mended
-
     def _fetch(self, objects: dict[str, int]) -> None:
         """Fetch objects from whichever remote has them."""
         fetch_objects(self.worktree, objects)
@@ -384,7 +448,11 @@ class Repository:
         return Message(done, tuple(out.splitlines()))
 
 
-def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint:
+@overload
+def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint: ...
+@overload
+def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: _T) -> _T: ...
+def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: Any = None) -> Any:
     """Load a checkpoint: a lazy mapping of name to array that reads only what is asked for.
 
     Parameters
@@ -395,20 +463,22 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> C
         A commit, branch or tag; ``:`` for the index; empty for the file itself.
     names
         Tensors wanted; all if None.
+    into
+        What to fill with it, in place: a model, a dict of tensors, or a dict such as ``{"model": model, "optimizer":
+        optimizer}``, as it was saved. It is then what is returned. Nothing in the file is executed.
 
     Raises
     ------
     RequestError
-        If the path is not a tracked checkpoint there, or has no tensor of such a name.
+        If the path is not a tracked checkpoint there, has no tensor of such a name, or does not fit what it goes into.
     """
     inside = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link is taken where it stands
     try:
-        return Repository(inside).load(path, ref, names)
+        return Repository(inside).load(path, ref, names, into=into)
     except NotARepositoryError:
         if ref:
             raise
-        with mapped(Path(path)) as data:
-            return FileCheckpoint(str(path), Path(path), data, names)
+        return loading.from_file(path, Path(path), names, into)
 
 
 def _ref(ref: str) -> list[str]:

@@ -12,34 +12,43 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
-from msgspec.structs import replace
 
 from theta_jupyter.answers import Entry, Status, entry_of
 from theta_jupyter.checkpoints import locate
-from theta_jupyter.diffs.compare import Exact, TensorDiff, compare, measure, with_exact
+from theta_jupyter.diffs.pair import Pair
 from theta_jupyter.diffs.report import Diff, FileDiff
-from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, RequestError
+from theta_jupyter.errors import GitError, ManifestError, RequestError
 from theta_jupyter.git.install import is_installed
 from theta_jupyter.git.known import Known
 from theta_jupyter.git.roads import mapped, store
-from theta_jupyter.git.transfer import fetch_missing
 from theta_jupyter.results import size_text
-from theta_jupyter.storage.arrays import contiguous
+from theta_jupyter.sides import file_diff, stored_side
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
-from theta_jupyter.storage.pool import Progress, each, silent
-from theta_jupyter.storage.tensors import decode
+from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["INDEX", "WORK_TREE", "among", "changed", "diff", "manifests", "read", "status", "stored", "tracked"]
+__all__ = [
+    "EMPTY",
+    "INDEX",
+    "WORK_TREE",
+    "among",
+    "changed",
+    "chosen",
+    "diff",
+    "label",
+    "manifests",
+    "read",
+    "require",
+    "status",
+    "stored",
+    "tracked",
+]
 
 WORK_TREE, INDEX = "", ":"
-SMALL = 1 << 20
-"""Changed tensors of fewer bytes are measured even in a quick diff, where they are here: it costs no more than
-looking."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".npz")
 """Files with these endings are offered for tracking."""
 
@@ -153,52 +162,51 @@ def diff(
     missing = [path for path in paths if not any(among(name, [path]) for name in (*before, *after))]
     if missing:
         raise RequestError(f"{missing[0]} is not a tracked model in either version", hint="see: git theta ls-files")
-    sides = [*before.values(), *after.values()]
-    unmatched = [glob for glob in tensors if not any(_matches(name, [glob]) for side in sides for name in side.records)]
-    if unmatched and sides:
-        raise RequestError(f"no tensor is called {unmatched[0]!r}", hint="patterns are such as 'encoder.*.weight'")
-    labels = _label(old), _label(new)
-    files = []
+    require(tensors, [*before.values(), *after.values()])
+    labels = label(old), label(new)
+    files, pairs = [], {}
     for path in sorted(before.keys() | after.keys()):
         a, b = before.get(path), after.get(path)
         if a == b:
             continue
-        found = file_diff(worktree, path, a, b, labels, progress, tensors=tensors, exact=exact)
+        pair = _pair(worktree, path, (a, b), labels)
+        found = chosen(file_diff(pair), tensors)
         if found.tensors or not tensors:
             files.append(found)
-    return Diff(*labels, tuple(files))
+            pairs[path] = pair
+    compared = Diff(*labels, tuple(files), _subject(worktree, new), pairs)
+    return compared.exact(progress=progress) if exact else compared
 
 
 EMPTY = "(nothing)"
 
 
-def file_diff(
-    worktree: Worktree,
-    path: str,
-    old: Manifest | None,
-    new: Manifest | None,
-    labels: tuple[str, str],
-    progress: Progress = silent,
-    *,
-    tensors: Sequence[str] = (),
-    exact: bool = False,
-) -> FileDiff:
-    """Compare two manifests of a path; see :func:`diff`."""
-    found = tuple(t for t in compare(old, new) if _matches(t.name, tensors) or _matches(t.old_name, tensors))
-    if old and new:
-        found = _measured(worktree, found, old, new, progress, exact=exact)
-    needs = new.places() if new else {}
-    has = old.places() if old else {}
-    status = "M" if old and new else "A" if new else "D"
-    return FileDiff(
-        path,
-        "" if old == new else status,
-        *labels,
-        found,
-        sum(size for name, size in needs.items() if name not in has),
-        new.header.size if new else 0,
-        bool(new and new.opaque),
-    )
+def _subject(worktree: Worktree, version: str) -> str:
+    if version in {WORK_TREE, INDEX}:
+        return ""
+    commit = worktree.resolve(version)
+    return worktree.git("log", "-1", "--format=%s", commit).decode(errors="replace").strip()
+
+
+def require(tensors: Sequence[str], sides: Sequence[Manifest]) -> None:
+    """Check that each pattern is of some tensor.
+
+    Raises
+    ------
+    RequestError
+        If one is not.
+    """
+    unmatched = [glob for glob in tensors if not any(_matches(name, [glob]) for side in sides for name in side.records)]
+    if unmatched and sides:
+        raise RequestError(f"no tensor is called {unmatched[0]!r}", hint="patterns are such as 'encoder.*.weight'")
+
+
+def chosen(found: FileDiff, tensors: Sequence[str]) -> FileDiff:
+    """A diff of the tensors whose names match; of all, if there are no patterns."""
+    if not tensors:
+        return found
+    kept = tuple(t for t in found.tensors if _matches(t.name, tensors) or _matches(t.old_name, tensors))
+    return dataclasses.replace(found, tensors=kept)
 
 
 def status(worktree: Worktree, progress: Progress = silent) -> Status:
@@ -227,7 +235,7 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
             present = stored(worktree, path, progress) if path in dirty else staged.get(path)
             if present and present != heads.get(path):
                 state = "new" if path not in heads else "changed" if present != staged.get(path) else "staged"
-                found = file_diff(worktree, path, heads.get(path), present, ("HEAD", "work tree"))
+                found = file_diff(_pair(worktree, path, (heads.get(path), present), ("HEAD", "work tree")))
                 entries.append(_explained(worktree, found, state))
     entries += [Entry(path, "untracked", "a checkpoint that is not tracked") for path in _offered(worktree)]
     branch = worktree.git("branch", "--show-current").decode().rstrip("\n")
@@ -245,41 +253,11 @@ def _explained(worktree: Worktree, found: FileDiff, state: str) -> Entry:
     return dataclasses.replace(entry, summary=summary)
 
 
-def _measured(
-    worktree: Worktree,
-    tensors: tuple[TensorDiff, ...],
-    old: Manifest,
-    new: Manifest,
-    progress: Progress,
-    *,
-    exact: bool,
-) -> tuple[TensorDiff, ...]:
-    def wanted(tensor: TensorDiff) -> bool:
-        return tensor.status in {"M", "T"} and (exact or (tensor.l2 is None and size(tensor) < SMALL))
-
-    def size(tensor: TensorDiff) -> int:
-        return new.owner(tensor.name).nbytes
-
-    def one(tensor: TensorDiff) -> Exact | None:
-        sides = (old, tensor.old_name or tensor.name), (new, tensor.name)
-        try:
-            before, after = (
-                contiguous(decode(side.owner(name), worktree.store, name), side.records[name]) for side, name in sides
-            )
-        except MissingObjectError:
-            if exact:
-                raise
-            return None  # A quick diff makes do with what is here.
-        return measure(before, after, tensor.dtype, tensor.old_dtype)
-
-    chosen = [tensor for tensor in tensors if wanted(tensor)]
-    if exact:
-        pairs = [(old, [t.old_name or t.name for t in chosen]), (new, [t.name for t in chosen])]
-        fetch_missing(worktree, [replace(m, records={name: m.owner(name) for name in names}) for m, names in pairs])
-    sizes = {tensor.name: size(tensor) for tensor in chosen}
-    found = each("comparing", one, chosen, lambda tensor: sizes[tensor.name], progress, copies=6)
-    exacts = dict(zip(sizes, found, strict=True))
-    return with_exact(tensors, lambda tensor: exacts.get(tensor.name))
+def _pair(
+    worktree: Worktree, path: str, versions: tuple[Manifest | None, Manifest | None], labels: tuple[str, str]
+) -> Pair:
+    old, new = (stored_side(worktree, path, of, at) if of else None for of, at in zip(versions, labels, strict=True))
+    return Pair(path, old, new, labels)
 
 
 def _conflict(worktree: Worktree, path: str) -> str:
@@ -311,7 +289,8 @@ def _matches(name: str, globs: Sequence[str]) -> bool:
     return not globs or (bool(name) and any(fnmatchcase(name, glob) for glob in globs))
 
 
-def _label(version: str) -> str:
+def label(version: str) -> str:
+    """What to call a version: refs as they were given, hashes cut short."""
     if version in {WORK_TREE, INDEX}:
         return {"": "work tree", ":": "index"}[version]
     if len(version) == 40 and all(char in "0123456789abcdef" for char in version):

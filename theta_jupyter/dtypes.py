@@ -143,6 +143,9 @@ def to_floats(data: Any, dtype: str) -> npt.NDArray[np.float32] | npt.NDArray[np
     import numpy as np
 
     kind = DTYPES[dtype]
+    if kind.name == "BF16":
+        # The upper half of a float32, which is ten times quicker to say than a conversion.
+        return (np.frombuffer(data, "<u2").astype("<u4") << np.uint32(16)).view("<f4")
     if kind.name == "BOOL":
         kind = DTYPES["U8"]  # A byte other than 0 and 1 has no defined value as a truth value.
     array = to_array(data, kind.name, (len(data) * 8 // kind.bits,))

@@ -1,24 +1,47 @@
-"""Commits and branches, read with GitPython."""
+"""Commits and branches, read with GitPython; what commits changed, read with one ``git diff-tree`` for all of them."""
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING
+import functools
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
 
 import git
 
 from theta_jupyter.answers import Branch, Branches, Commit, Log
 from theta_jupyter.changes import EMPTY, read
+from theta_jupyter.diffs.compare import compare
+from theta_jupyter.diffs.miniature import Miniature, miniature
 from theta_jupyter.errors import GitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["branches", "commit", "first_parent", "log"]
+__all__ = ["Change", "Heading", "branches", "commit", "first_parent", "headings", "log", "pairs", "touched"]
 
 TRAILER = "Theta-From:"
+
+
+class Heading(NamedTuple):
+    """A commit as a list names it; the date is when it was written, ISO 8601 with the author's time zone."""
+
+    id: str
+    subject: str
+    author: str
+    date: str
+    message: str
+
+
+class Change(NamedTuple):
+    """A file that a commit changed: its blobs before and after, empty where there is none."""
+
+    path: str
+    old: str
+    new: str
 
 
 def log(worktree: Worktree, ref: str, paths: Sequence[str], limit: int) -> Log:
@@ -29,12 +52,8 @@ def log(worktree: Worktree, ref: str, paths: Sequence[str], limit: int) -> Log:
         if ref == "HEAD":
             return Log(())
         raise
-    with _repository(worktree) as repository:
-        refs = _refs(worktree)
-        options = [f"--max-count={limit + 1}", start, "--", *paths]
-        ids = worktree.git("rev-list", *options).decode().split()
-        commits = [_describe(worktree, repository.commit(hexsha), refs) for hexsha in islice(ids, limit)]
-    return Log(tuple(commits), len(ids) > limit)
+    ids = worktree.git("rev-list", f"--max-count={limit + 1}", start, "--", *paths).decode().split()
+    return Log(_described(worktree, ids[:limit]), len(ids) > limit)
 
 
 def commit(worktree: Worktree, ref: str) -> Commit:
@@ -45,15 +64,12 @@ def commit(worktree: Worktree, ref: str) -> Commit:
     GitError
         If the ref names none.
     """
-    with _repository(worktree) as repository:
-        return _describe(worktree, repository.commit(worktree.resolve(ref)), _refs(worktree))
+    return _described(worktree, [worktree.resolve(ref)])[0]
 
 
 def first_parent(worktree: Worktree, ref: str) -> str:
     """The commit before, or :data:`~theta_jupyter.changes.EMPTY` if this is the first."""
-    with _repository(worktree) as repository:
-        parents = repository.commit(ref).parents
-    return parents[0].hexsha if parents else EMPTY
+    return next(iter(_first_parents(worktree, [worktree.resolve(ref)]).values())) or EMPTY
 
 
 def branches(worktree: Worktree) -> Branches:
@@ -68,8 +84,136 @@ def branches(worktree: Worktree) -> Branches:
         )
 
 
+def touched(worktree: Worktree, commits: Sequence[str], paths: Sequence[str] = ()) -> dict[str, list[Change]]:
+    """What each of these commits changed against its first parent; of these paths, or at all."""
+    found: dict[str, list[Change]] = {commit: [] for commit in commits}
+    lines = "".join(f"{child} {parent}".rstrip() + "\n" for child, parent in _first_parents(worktree, commits).items())
+    options = ["-r", "-z", "--raw", "--root", "--no-abbrev", "--no-renames", "--stdin"]
+    fields = iter(worktree.git("diff-tree", *options, "--", *paths, data=lines.encode()).split(b"\0")[:-1])
+    current: list[Change] = []
+    for field in fields:
+        if field.startswith(b":"):
+            modes, blobs = field[1:].split()[:2], field.split()[2:4]
+            # Neither a link nor another repository is a file of ours.
+            sides = (blob.decode() if mode.startswith(b"100") else "" for mode, blob in zip(modes, blobs, strict=True))
+            current.append(Change(os.fsdecode(next(fields)), *sides))
+        else:
+            current = found[field.decode()]
+    return found
+
+
+def pairs(worktree: Worktree, changes: Sequence[Change]) -> Iterator[tuple[Manifest | None, Manifest | None]]:
+    """Manifests before and after each change, None where there is none.
+
+    Each is parsed once, and held no longer than it takes: versions of a large model are many.
+    """
+    left = Counter(blob for change in changes for blob in (change.old, change.new) if blob)
+    # In the order of first use, so that what is wanted next is what comes next, or no manifest.
+    texts = worktree.manifests(left)
+    coming = next(texts, None)
+    held: dict[str, Manifest | None] = {"": None}
+    for change in changes:
+        for blob in (change.old, change.new):
+            if blob in held:
+                continue
+            held[blob] = None
+            if coming and coming[0] == blob:
+                held[blob] = read(coming[1])
+                coming = next(texts, None)
+        yield held[change.old], held[change.new]
+        for blob in (change.old, change.new):
+            left[blob] -= 1
+            if blob and not left[blob]:
+                del held[blob]
+
+
+def headings(worktree: Worktree, ids: Iterable[str]) -> list[Heading]:
+    """What stands at the head of each of these commits."""
+    with _repository(worktree) as repository:
+        return [
+            Heading(
+                found.hexsha,
+                str(found.summary),
+                str(found.author.name),
+                found.authored_datetime.isoformat(),
+                str(found.message),
+            )
+            for found in map(repository.commit, ids)
+        ]
+
+
 def _repository(worktree: Worktree) -> git.Repo:
     return git.Repo(worktree.top)
+
+
+def _first_parents(worktree: Worktree, commits: Sequence[str]) -> dict[str, str]:
+    """The first parent of each commit, empty if it has none here: a shallow clone ends somewhere."""
+    if not commits:
+        return {}
+    data = "".join(f"{commit}\n" for commit in commits).encode()
+    lines = worktree.git("rev-list", "--no-walk=unsorted", "--parents", "--stdin", data=data).decode().splitlines()
+    return {line.split()[0]: (line.split()[1:] or [""])[0] for line in lines}
+
+
+def _described(worktree: Worktree, ids: Sequence[str]) -> tuple[Commit, ...]:
+    """Commits with what they changed, with as many runs of git for many as for one."""
+    changes = touched(worktree, ids)
+    filters = worktree.filters({change.path for found in changes.values() for change in found})
+    models = {name: tuple(c for c in found if filters[c.path] == "theta") for name, found in changes.items()}
+    looks = _looks(worktree, models.values())
+    refs = _refs(worktree)
+    return tuple(
+        Commit(
+            heading.id,
+            heading.subject,
+            heading.author,
+            heading.date,
+            tuple(sorted(refs.get(heading.id, []))),
+            tuple(change.path for change in models[heading.id]),
+            look.stored,
+            tuple(
+                line.removeprefix(TRAILER).strip() for line in heading.message.splitlines() if line.startswith(TRAILER)
+            ),
+            look.miniatures,
+        )
+        for heading, look in zip(headings(worktree, ids), looks, strict=True)
+    )
+
+
+class _Look(NamedTuple):
+    """What changes of models amount to: bytes of the objects they brought, and a miniature each."""
+
+    stored: int
+    miniatures: tuple[Miniature, ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _seen(changes: tuple[Change, ...]) -> list[_Look]:  # noqa: ARG001 - the key
+    """A place for what these changes look like, empty at first: blobs never change, so it is worked out once."""
+    return []
+
+
+def _looks(worktree: Worktree, models: Iterable[tuple[Change, ...]]) -> list[_Look]:
+    places = [(changes, _seen(changes)) for changes in models]
+    wanted = [(changes, place) for changes, place in places if not place]
+    sides = pairs(worktree, [change for changes, _ in wanted for change in changes])
+    for changes, place in wanted:
+        # In this order: where its changes end, zip leaves the next pair to the next commit.
+        place.append(_look(zip(changes, sides, strict=False)))
+    return [place[0] for _, place in places]
+
+
+def _look(changes: Iterable[tuple[Change, tuple[Manifest | None, Manifest | None]]]) -> _Look:
+    had: dict[str, int] = {}
+    needed: dict[str, int] = {}
+    drawn = []
+    for change, (old, new) in changes:
+        had |= old.places() if old else {}
+        needed |= new.places() if new else {}
+        # Of a file that is kept whole nobody knows the tensors.
+        if (old or new) and not any(side.opaque for side in (old, new) if side):
+            drawn.append(miniature(change.path, compare(old, new)))
+    return _Look(sum(size for name, size in needed.items() if name not in had), tuple(drawn))
 
 
 def _refs(worktree: Worktree) -> dict[str, list[str]]:
@@ -80,38 +224,3 @@ def _refs(worktree: Worktree) -> dict[str, list[str]]:
         own, target, name = line.split(" ", 2)
         names.setdefault(target or own, []).append(name)
     return names
-
-
-def _describe(worktree: Worktree, found: git.Commit, refs: dict[str, list[str]]) -> Commit:
-    parent = (
-        found.parents[0].hexsha
-        if found.parents
-        else worktree.git("hash-object", "-t", "tree", "--stdin", data=b"").decode().strip()
-    )
-    raw = worktree.git("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", parent, found.hexsha)
-    fields = raw.split(b"\0")[:-1]
-    pairs = zip(fields[::2], fields[1::2], strict=True)
-    blobs = {path.decode(errors="surrogateescape"): info.split()[2:4] for info, path in pairs}
-    models = [path for path, value in worktree.filters(blobs).items() if value == "theta"]
-    had = _places(worktree, [blobs[path][0].decode() for path in models])
-    needed = _places(worktree, [blobs[path][1].decode() for path in models])
-    message = str(found.message)
-    return Commit(
-        found.hexsha,
-        str(found.summary),
-        str(found.author.name),
-        found.authored_datetime.isoformat(),
-        tuple(sorted(refs.get(found.hexsha, []))),
-        tuple(models),
-        sum(size for name, size in needed.items() if name not in had),
-        tuple(line.removeprefix(TRAILER).strip() for line in message.splitlines() if line.startswith(TRAILER)),
-    )
-
-
-def _places(worktree: Worktree, blobs: list[str]) -> dict[str, int]:
-    """Size by id of the objects that these blobs need, as far as they are manifests."""
-    sizes: dict[str, int] = {}
-    for text in worktree.blobs(blob for blob in blobs if blob.strip("0")):
-        manifest = read(text)
-        sizes |= manifest.places() if manifest else {}
-    return sizes

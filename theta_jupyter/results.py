@@ -7,11 +7,12 @@ of tensors, refs, paths, messages) is hostile text and is escaped here, in one p
 
 from __future__ import annotations
 
+import base64
 import html
 import math
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -20,7 +21,40 @@ from theta_jupyter.errors import ThetaError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Message", "Result", "Table", "count_text", "for_notebook", "plain", "relative_text", "short", "size_text"]
+__all__ = [
+    "Cell",
+    "Message",
+    "Picture",
+    "Result",
+    "Table",
+    "count_text",
+    "finite",
+    "for_notebook",
+    "plain",
+    "relative_text",
+    "short",
+    "size_text",
+]
+
+
+class Picture(Protocol):
+    """A small picture in a line of text. It says what it is; it is made safe, as all text is, where it is shown."""
+
+    def text(self) -> str:
+        """The picture in characters."""
+        ...
+
+    def alt(self) -> str:
+        """The picture in words."""
+        ...
+
+    def png(self) -> bytes:
+        """The picture as a file, with 28 pixels from top to bottom."""
+        ...
+
+
+Cell = str | tuple[str | Picture, ...]
+"""Text; or text and pictures, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +70,12 @@ class Table:
     """
 
     columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
 
     def text(self) -> str:
         """Set in columns, for a terminal."""
         names = [column.removeprefix(">") for column in self.columns]
-        cells = [names, *([plain(cell) for cell in row] for row in self.rows)]
+        cells = [names, *([_cell_text(cell) for cell in row] for row in self.rows)]
         widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
         lines = []
         for row in cells:
@@ -55,7 +89,7 @@ class Table:
     def html(self) -> str:
         """Set as a table, in the colours and fonts of the page around it."""
         sides = ["right" if column.startswith(">") else "left" for column in self.columns]
-        cell = 'style="text-align:{};padding:2px 12px 2px 0;white-space:nowrap;font-variant-numeric:tabular-nums"'
+        cell = 'style="text-align:{};padding:2px 12px 2px 0;white-space:pre;font-variant-numeric:tabular-nums"'
         head = "".join(
             f"<th {cell.format(side)}>{html.escape(column.removeprefix('>'))}</th>"
             for side, column in zip(sides, self.columns, strict=True)
@@ -63,8 +97,7 @@ class Table:
         body = "".join(
             "<tr>"
             + "".join(
-                f"<td {cell.format(side)}>{html.escape(plain(value))}</td>"
-                for side, value in zip(sides, row, strict=True)
+                f"<td {cell.format(side)}>{_cell_html(value)}</td>" for side, value in zip(sides, row, strict=True)
             )
             + "</tr>"
             for row in self.rows
@@ -105,7 +138,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings, ready for JSON."""
-        built: dict[str, Any] = _finite(msgspec.to_builtins(self))
+        built: dict[str, Any] = finite(msgspec.to_builtins(self))
         return built
 
     def to_pandas(self) -> pd.DataFrame:
@@ -120,7 +153,7 @@ class Result:
             import pandas as pd
         except ImportError as error:
             raise ThetaError("to_pandas() needs pandas", hint="pip install pandas") from error
-        return pd.DataFrame([_finite(msgspec.to_builtins(row)) for row in self._records()])
+        return pd.DataFrame([finite(msgspec.to_builtins(row)) for row in self._records()])
 
     def _records(self) -> tuple[Any, ...]:
         """What becomes the rows of a data frame."""
@@ -190,12 +223,29 @@ def relative_text(value: float | None, *, estimated: bool = False) -> str:
     return f"{'~' if estimated else ''}{'∞' if math.isinf(value) else f'{value:.2g}'}"
 
 
-def _finite(value: Any) -> Any:
+def _cell_text(cell: Cell) -> str:
+    parts = (cell,) if isinstance(cell, str) else cell
+    return " ".join(plain(part if isinstance(part, str) else part.text()) for part in parts)
+
+
+def _cell_html(cell: Cell) -> str:
+    parts = (cell,) if isinstance(cell, str) else cell
+    return " ".join(html.escape(plain(part)) if isinstance(part, str) else _image(part) for part in parts)
+
+
+def _image(picture: Picture) -> str:
+    words = html.escape(plain(picture.alt()))
+    data = base64.b64encode(picture.png()).decode()
+    style = "display:inline-block;height:14px;max-width:none;margin:0;vertical-align:text-bottom"
+    return f'<img alt="{words}" title="{words}" style="{style}" src="data:image/png;base64,{data}">'
+
+
+def finite(value: Any) -> Any:
     """Put None for numbers that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tests.api.place import write
 from tests.e2e.repo import LAYERS, MODEL, weights
 from theta_jupyter import Repository
 from theta_jupyter.errors import GitError, RequestError
+from theta_jupyter.history import _seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +76,103 @@ def test_log_of_hostile_subjects(repo: Repo) -> None:
     assert log.commits[0].derived_from == ("x@y",)
 
 
+def test_miniatures(line: Repo) -> None:
+    repository = Repository()
+    third, second, first = repository.log().commits
+    assert [small.path for small in second.miniatures] == [MODEL, "other.pt"]
+    (small,) = third.miniatures
+    assert small.blocks == (*LAYERS, "wide")
+    l2, norm, _, _ = oracle("wide", "2")
+    assert small.values[:4] == (0.0, 0.0, 0.0, 0.0)
+    assert small.values[4] == pytest.approx(l2 / norm, rel=0.35)
+    # Of small tensors a manifest tells that they changed, not how much.
+    assert [small.text() for small in second.miniatures] == ["·?···", "+++++"]
+    assert first.miniatures[0].text() == "+++++"
+    (one,) = json.loads(json.dumps(repository.log(limit=1).to_dict()))["commits"]
+    assert one["miniatures"][0]["blocks"] == [*LAYERS, "wide"]
+    assert one["miniatures"][0]["values"][:4] == [0, 0, 0, 0]
+    assert "····█" in repository.log(limit=1).text()
+    assert "wide ~" in repository.log(limit=1).html()
+    assert repository.show().commit == third
+    # They stand in the manifests.
+    shutil.rmtree(line.theta / "objects")
+    _seen.cache_clear()
+    assert repository.log().commits == (third, second, first)
+
+
+def test_log_of_all_that_can_happen_to_a_file(line: Repo) -> None:
+    repository = Repository()
+    line.git("mv", "other.pt", "moved.pt")
+    line.git("commit", "--quiet", "-m", "moved")
+    (line.top / "moved.pt").write_bytes(b"no checkpoint" * 100)
+    repository.commit("opaque")
+    line.git("rm", "--quiet", "moved.pt")
+    line.git("commit", "--quiet", "-m", "gone")
+    (line.top / "link.pt").symlink_to(MODEL)
+    (line.top / ":odd\nname.pt").write_bytes(line.read())
+    line.git("add", "--all")
+    line.git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},submodule.pt")
+    line.git("commit", "--quiet", "-m", "odd")
+    log = repository.log(limit=4)
+    odd, gone, opaque, moved = log.commits
+    assert [(small.path, small.text()) for small in moved.miniatures] == [("moved.pt", "+++++"), ("other.pt", "-----")]
+    assert moved.stored == 0  # All of it was there.
+    assert (opaque.models, opaque.miniatures) == (("moved.pt",), ())
+    assert (gone.models, gone.miniatures, gone.stored) == (("moved.pt",), (), 0)
+    assert odd.models == (":odd\nname.pt", "link.pt", "submodule.pt")
+    assert [small.path for small in odd.miniatures] == [":odd\nname.pt"]
+    assert log.text().count("\n") == 7
+
+
+def test_log_of_a_merge_is_against_its_first_parent(conflict: Repo) -> None:
+    repository = Repository()
+    repository.checkout(paths=[MODEL], side="theirs")
+    repository.commit("merged")
+    log = repository.log()
+    assert {commit.subject: commit.miniatures[0].text() for commit in log.commits} == {
+        "merged": "·?··█",
+        "ours": "??···",
+        "theirs": "·?··█",
+        "first": "+++++",
+    }
+    assert conflict.status() == ""
+
+
+def test_log_where_history_was_cut_off(line: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = line.run(
+        "clone", "--quiet", "--depth=2", f"file://{line.top}", str(line.top.parent / "shallow"), cwd=line.top.parent
+    )
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(line.top.parent / "shallow")
+    repository = Repository()
+    assert [commit.subject for commit in repository.log().commits] == ["third", "second"]
+    assert repository.log().commits[1].miniatures[0].text() == "+++++"
+    assert repository.show("HEAD~1").commit.subject == "second"
+
+
+def test_log_runs_git_as_often_for_many_commits_as_for_one(line: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert line.status() == ""
+    repository = Repository()
+    runs: list[str] = []
+    real = subprocess.Popen.__init__
+
+    def counted(self: Any, args: Any, *rest: Any, **options: Any) -> None:
+        runs.append(args[1])
+        real(self, args, *rest, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", counted)
+    counts: list[list[str]] = []
+    for limit in (1, 3, 3):
+        if limit == 1 or not counts[1:]:
+            _seen.cache_clear()
+        runs.clear()
+        repository.log(limit=limit)
+        counts.append(sorted(runs))
+    assert counts[0] == counts[1]
+    # What was seen once is not read again.
+    assert len(counts[2]) == len(counts[1]) - 1
+
+
 def test_diff_of_every_pair(line: Repo) -> None:
     repository = Repository()
     assert changed(repository.diff()) == {}
@@ -114,7 +214,7 @@ def test_diff_of_what_is_not_there(repo: Repo) -> None:
         repository.diff(paths=["no.pt"])
     with pytest.raises(GitError, match="'nope' is not a commit"):
         repository.diff("nope")
-    with pytest.raises(RequestError, match="has no picture"):
+    with pytest.raises(RequestError, match="no tracked model differs between HEAD and work tree"):
         repository.diff().figure()
     assert repo.status() == ""
 
@@ -208,9 +308,9 @@ def test_show_of_a_merge_is_against_its_first_parent(conflict: Repo) -> None:
 
 
 def test_figure(line: Repo, tmp_path: Path) -> None:
-    from theta_jupyter.diffs.figures import png
-
     assert line.status() == ""
-    picture = png(Repository().diff("HEAD~1").figure())
-    (tmp_path / "figure.png").write_bytes(picture)
-    assert picture.startswith(b"\x89PNG")
+    diff = Repository().diff("HEAD~1")
+    for kind in ("heatmap", "norms"):
+        assert diff.figure(kind).data
+        diff.plot(kind, MODEL).savefig(tmp_path / "figure.png")
+        assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

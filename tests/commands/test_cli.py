@@ -123,6 +123,7 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
         "commit": [["commit", "-m", "two"]],
         "diff": [["diff"], ["diff", "HEAD~1", "-t", "b"], ["diff", "HEAD~1", "--exact"]],
         "fetch": [["fetch"]],
+        "history": [["history", MODEL], ["history", MODEL, "-t", "b", "-t", "w*", "-n1"], ["history", "--", MODEL]],
         "init": [["init"]],
         "install": [["install"]],
         "log": [["log"], ["log", "-n1", "HEAD", "--", MODEL]],
@@ -138,7 +139,7 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
     }
     assert sorted(arguments) == COMMANDS
     write(b=1)
-    order = "status diff add commit diff show log ls-files track untrack branch switch checkout push pull fetch"
+    order = "status diff add commit diff show log history ls-files track untrack branch switch checkout push pull fetch"
     for name in [*order.split(), "init", "install", "uninstall"]:
         for line in arguments[name]:
             if name == "diff" and "HEAD~1" in line and len(json.loads(_json(capsys, ["log"]))["commits"]) < 2:
@@ -187,7 +188,7 @@ def test_commands_are_defined_once_and_shared(repo: Repo) -> None:
     assert len({id(command.callback) for command in theta.commands.values()}) == len(theta.commands)
     assert set(COMMANDS) == {
         *("init", "install", "uninstall", "track", "untrack", "ls-files", "status", "add", "commit", "log", "diff"),
-        *("show", "checkout", "switch", "branch", "push", "pull", "fetch"),
+        *("show", "history", "checkout", "switch", "branch", "push", "pull", "fetch"),
     }
     assert repo.status() == ""
 

@@ -1,34 +1,37 @@
 """Compare two manifests, tensor by tensor.
 
 The first answer comes from the manifests alone: which tensors were added, removed, renamed, reshaped, recast or
-changed, and, from their sketches, about how much. No weight is read for it, however large the model. :func:`measure`
-gives the exact answer for one tensor from its two versions.
+changed, and, from their sketches, about how much. No weight is read for it, however large the model. What is measured
+afterwards (:mod:`theta_jupyter.diffs.measure`) takes the place of an estimate with :func:`with_exact`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from theta_jupyter.dtypes import DTYPES, nbytes, to_array, to_floats
-from theta_jupyter.storage.sketch import distance, fixed_arithmetic
+from theta_jupyter.dtypes import nbytes
+from theta_jupyter.storage.sketch import distance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
 
-    import numpy.typing as npt
-
+    from theta_jupyter.diffs.measure import Exact
     from theta_jupyter.storage.manifest import Manifest, Record
 
-__all__ = ["Exact", "Status", "TensorDiff", "compare", "measure", "overall", "with_exact"]
+__all__ = ["Status", "TensorDiff", "compare", "overall", "with_exact"]
 
 Status = Literal["", "A", "M", "D", "R", "S", "T"]
 """Unchanged, added, changed, deleted, renamed, reshaped, recast (another dtype)."""
 
-_BLOCK = 1 << 20
+ALIKE = 0.3
+"""A tensor that came and one that went, of one shape and type, are one that was renamed and changed if the change is
+about at most this much of its norm; two tensors that have nothing to do with each other are 1.4 apart."""
+PAIRS = 1 << 22
+"""Candidates for renaming that are compared at most, by shape and type: a limit for models made of alike tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +87,8 @@ class TensorDiff:
 
     @property
     def relative(self) -> float | None:
-        """The size of the change over the size of what was: ``|new - old| / |old|``."""
+        """The size of the change over the size of what was: ``|new - old| / |old|``; infinite if that was zero."""
         return None if self.l2 is None or self.norm is None else _ratio(self.l2, self.norm)
-
-
-@dataclass(frozen=True, slots=True)
-class Exact:
-    """Two versions of a tensor, measured.
-
-    Values that are not finite in either version count in ``changed`` only.
-    """
-
-    norm: float
-    l2: float
-    largest: float
-    cosine: float | None
-    changed: float
 
 
 def compare(old: Manifest | None, new: Manifest | None) -> tuple[TensorDiff, ...]:
@@ -119,57 +108,32 @@ def compare(old: Manifest | None, new: Manifest | None) -> tuple[TensorDiff, ...
         if source in before and old and new:
             found.append(_pair(source, name, old, new))
         else:
-            found.append(_alone(name, record, "A"))
+            found.append(_alone(name, record, "A", new))
     gone = before.keys() - after.keys() - set(renamed.values())
-    found += [_alone(name, before[name], "D") for name in gone]
+    found += [_alone(name, before[name], "D", old) for name in gone]
     return tuple(sorted(found, key=lambda diff: diff.name.encode()))
 
 
-def measure(old: memoryview, new: memoryview, dtype: str, old_dtype: str = "") -> Exact:
-    """Measure the change between the bytes of two versions with equally many values.
+def with_exact(diffs: Iterable[TensorDiff], exacts: Mapping[str, Exact]) -> tuple[TensorDiff, ...]:
+    """Replace estimates by what was measured, by name.
 
-    Sums are in double precision, block by block; values are scaled by a power of two, so that none overflows.
+    A tensor that only lies otherwise in its file, with every value the same, turns out to be unchanged.
     """
-    with fixed_arithmetic():
-        a, b = to_floats(old, old_dtype or dtype), to_floats(new, dtype)
-        scale = max(_scale(a), _scale(b)) or 1.0
-        squares = differences = products = others = largest = 0.0
-        for start in range(0, b.size, _BLOCK):
-            x, y = (part[start : start + _BLOCK].astype(np.float64) for part in (a, b))
-            finite = np.isfinite(x) & np.isfinite(y)
-            x, y = np.where(finite, x, 0.0) / scale, np.where(finite, y, 0.0) / scale
-            difference = y - x
-            squares += float(np.sum(x * x))
-            others += float(np.sum(y * y))
-            products += float(np.sum(x * y))
-            differences += float(np.sum(difference * difference))
-            largest = max(largest, float(np.max(np.abs(difference))))
-        changed = _changed(old, new, dtype) if old_dtype in {"", dtype} else _unlike(a, b)
-    lengths = math.sqrt(squares) * math.sqrt(others)
-    cosine = max(-1.0, min(1.0, products / lengths)) if lengths else None
-    return Exact(scale * math.sqrt(squares), scale * math.sqrt(differences), scale * largest, cosine, changed)
+    return tuple(_with(diff, exacts[diff.name]) if diff.name in exacts else diff for diff in diffs)
 
 
-def with_exact(diffs: Iterable[TensorDiff], read: Callable[[TensorDiff], Exact | None]) -> tuple[TensorDiff, ...]:
-    """Replace estimates by what ``read`` measures, where it gives something."""
-    found = []
-    for diff in diffs:
-        exact = read(diff)
-        if exact is None:
-            found.append(diff)
-        else:
-            found.append(
-                replace(
-                    diff,
-                    norm=exact.norm,
-                    l2=exact.l2,
-                    estimated=False,
-                    largest=exact.largest,
-                    cosine=exact.cosine,
-                    changed=exact.changed,
-                )
-            )
-    return tuple(found)
+def _with(diff: TensorDiff, exact: Exact) -> TensorDiff:
+    same = diff.status == "M" and exact.changed == 0
+    return replace(
+        diff,
+        status="" if same else diff.status,
+        norm=exact.norm,
+        l2=exact.l2,
+        estimated=False,
+        largest=exact.largest,
+        cosine=exact.cosine,
+        changed=exact.changed,
+    )
 
 
 def overall(diffs: Iterable[TensorDiff]) -> tuple[float | None, bool]:
@@ -199,7 +163,7 @@ def _pair(source: str, name: str, old: Manifest, new: Manifest) -> TensorDiff:
     elif source != name:
         status = "R"
     diff = replace(
-        _alone(name, b, status),
+        _alone(name, b, status, new),
         old_name=source if source != name else "",
         old_shape=a.shape if a.shape != b.shape else None,
         old_dtype=a.dtype if a.dtype != b.dtype else "",
@@ -214,55 +178,61 @@ def _pair(source: str, name: str, old: Manifest, new: Manifest) -> TensorDiff:
     return diff
 
 
-def _ratio(change: float, norm: float) -> float:
+def _ratio(change: float, norm: float) -> float | None:
+    if math.isinf(norm):
+        return None  # Both may be beyond what a number can say.
     return change / norm if norm else (math.inf if change else 0.0)
 
 
-def _scale(values: npt.NDArray[np.floating[Any]]) -> float:
-    """A power of two near the largest value, where squares might overflow or vanish; only doubles reach that far."""
-    if values.dtype != np.float64 or not values.size:
-        return 0.0
-    largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))
-    return 2.0 ** (math.frexp(largest)[1] - 1) if largest else 0.0
-
-
-def _changed(old: memoryview, new: memoryview, dtype: str) -> float:
-    """The share of values whose bits differ."""
-    a, b = (_bits(data, dtype) for data in (old, new))
-    blocks = range(0, len(b), _BLOCK)
-    return sum(int((a[i : i + _BLOCK] != b[i : i + _BLOCK]).any(axis=1).sum()) for i in blocks) / max(1, len(b))
-
-
-def _unlike(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """The share of values that differ, across types."""
-    return int(np.count_nonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))) / max(1, b.size)
-
-
-def _bits(data: memoryview, dtype: str) -> npt.NDArray[np.uint8]:
-    """The bytes of each value, a row a value; one of fewer than 8 bits has a byte of its own."""
-    bits = DTYPES[dtype].bits
-    if bits < 8:
-        return to_array(data, dtype, (len(data) * 8 // bits,)).view(np.uint8).reshape(-1, 1)
-    return np.frombuffer(data, np.uint8).reshape(-1, bits // 8)
-
-
-def _alone(name: str, record: Record, status: Status) -> TensorDiff:
+def _alone(name: str, record: Record, status: Status, manifest: Manifest | None) -> TensorDiff:
     own = record.nodes[-1].place.stored if record.nodes else 0
-    return TensorDiff(
-        name, status, record.shape, record.dtype, math.prod(record.shape), update=record.update, stored=own
-    )
+    # What was only surveyed is not stored, nor is a tensor without values.
+    update = record.update if manifest and manifest.owner(name).nodes else ""
+    return TensorDiff(name, status, record.shape, record.dtype, math.prod(record.shape), update=update, stored=own)
 
 
 def _renamed(old: Manifest | None, new: Manifest | None) -> dict[str, str]:
-    """Old name by new name, of tensors that moved with their value unchanged."""
+    """Old name by new name, of tensors that moved: first those of the same value, then those of nearly the same."""
     if old is None or new is None:
         return {}
-    gone: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
-    for name, record in old.records.items():
-        if name not in new.records and record.blake3 and record.nbytes:
-            gone.setdefault((record.blake3, record.dtype, record.shape), []).append(name)
+    gone: dict[tuple[object, ...], list[str]] = {}
+    for name in old.records:
+        if name not in new.records and old.owner(name).nbytes:
+            gone.setdefault(_value(old, name), []).append(name)
     found = {}
-    for name, record in new.records.items():
-        if name not in old.records and gone.get((record.blake3, record.dtype, record.shape)):
-            found[name] = gone[record.blake3, record.dtype, record.shape].pop(0)
+    for name in new.records:
+        if name not in old.records and gone.get(_value(new, name)):
+            found[name] = gone[_value(new, name)].pop(0)
+    left = {name: old.records[name] for names in gone.values() for name in names}
+    come = {name: r for name, r in new.records.items() if name not in old.records and name not in found}
+    return found | _resembling(left, come)
+
+
+def _value(manifest: Manifest, name: str) -> tuple[object, ...]:
+    """What two tensors share that are the same bit for bit."""
+    record = manifest.records[name]
+    return manifest.owner(name).blake3, record.dtype, record.shape, record.offset, record.stride
+
+
+def _resembling(gone: Mapping[str, Record], come: Mapping[str, Record]) -> dict[str, str]:
+    """Old name by new name, where the sketches of two tensors of one kind are each other's nearest, and near."""
+    kinds: dict[tuple[str, tuple[int, ...]], tuple[list[str], list[str]]] = {}
+    for side, records in enumerate((gone, come)):
+        for name, record in records.items():
+            # A sketch is of a storage; only a tensor that is all of it is what the sketch says.
+            if record.sketch and record.norm and record.stride is None and record.storage is None:
+                kinds.setdefault((record.dtype, record.shape), ([], []))[side].append(name)
+    found = {}
+    for before, after in kinds.values():
+        if not before or not after or len(before) * len(after) > PAIRS:
+            continue
+        a = np.array([gone[name].sketch for name in before], np.float64)
+        b = np.array([come[name].sketch for name in after], np.float64)
+        # In blocks: all differences at once may not fit in memory.
+        far = np.array([np.sqrt(np.square(b - row).sum(axis=1)) for row in a])
+        far /= np.array([gone[name].norm for name in before])[:, None]
+        nearest, reverse = far.argmin(axis=1), far.argmin(axis=0)
+        for row, column in enumerate(nearest):
+            if reverse[column] == row and far[row, column] <= ALIKE:
+                found[after[column]] = before[row]
     return found

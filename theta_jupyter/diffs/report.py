@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
-import textwrap
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from theta_jupyter.diffs import figures
 from theta_jupyter.diffs.compare import TensorDiff, overall
 from theta_jupyter.diffs.grid import Grid, fold
+from theta_jupyter.diffs.shades import shaded
 from theta_jupyter.errors import RequestError
 from theta_jupyter.results import Result, Table, count_text, plain, relative_text, short, size_text
+from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
-__all__ = ["Diff", "FileDiff"]
+    from theta_jupyter.diffs.detail import Detail
+    from theta_jupyter.diffs.pair import Pair
+
+__all__ = ["Diff", "FileDiff", "Kind", "schema"]
+
+Kind = Literal["heatmap", "norms"]
+"""Change by block and kind; tensors by the size of their change."""
 
 TOP = 10
 """Tensors listed; the rest is counted."""
-_SHADES = "·░▒▓█"
+ESTIMATED = "~ is estimated from the manifests, without reading a weight"
 _KINDS = {"A": "added", "M": "changed", "D": "removed", "R": "renamed", "S": "reshaped", "T": "recast"}
 
 
@@ -45,6 +58,8 @@ class FileDiff(Result):
         Bytes of the new file.
     opaque
         Whether the file is kept whole, because no plug-in understood it.
+    remarks
+        What else to know of this comparison; a sentence each.
     """
 
     path: str
@@ -55,6 +70,7 @@ class FileDiff(Result):
     stored: int = 0
     size: int = 0
     opaque: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[TensorDiff, ...]:
@@ -65,19 +81,23 @@ class FileDiff(Result):
         """Which file, between what, and how much of it changed."""
         return f"{self.path}   {self.old} → {self.new}"
 
-    def facts(self) -> str:
-        """The change in one line."""
-        stores = f"stores {size_text(self.stored)} of {size_text(self.size)}"
+    def facts(self) -> tuple[str, ...]:
+        """The change in a few words each."""
+        # A model in memory, or a file that is not tracked, stores nothing.
+        stores = (f"stores {size_text(self.stored)} of {size_text(self.size)}",) if self.size else ()
         if self.opaque:
-            return f"kept whole: not a format any plug-in knows; {stores}"
+            return ("kept whole: not a format any plug-in knows", *stores)
         changed = self.changed
         if self.status in {"A", "D"}:
             tensors = f"{len(changed)} tensor{'s' * (len(changed) != 1)}"
             parameters = f"{count_text(sum(diff.size for diff in changed))} parameters"
-            size = f"{tensors}   {parameters}"
-            return f"new: {size}   {stores}" if self.status == "A" else f"removed: {size}"
+            if self.status == "D":
+                return (f"removed: {tensors}", parameters)
+            return (f"new: {tensors}", parameters, *stores)
         if not changed:
-            return "no tensor changed" if not self.status else "no tensor changed; the rest of the file did"
+            # A file that stores nothing was compared by its tensors alone.
+            rest = "; the rest of the file did" if self.status and self.size else ""
+            return (f"no tensor changed{rest}",)
         counts = [f"{sum(d.status == k for d in changed)} {word}" for k, word in _KINDS.items() if k != "M"]
         others = ", ".join(text for text in counts if not text.startswith("0 "))
         values = sum(diff.size for diff in changed)
@@ -89,80 +109,80 @@ class FileDiff(Result):
         ]
         if relative is not None:
             parts.append(f"relative change {relative_text(relative, estimated=estimated)}")
-        return "   ".join([*parts, stores])
+        return (*parts, *stores)
 
-    def table(self) -> Table:
+    def table(self, top: int = TOP) -> Table:
         """The tensors that changed most."""
-        rows = []
-        for diff in () if self.opaque else self.changed[:TOP]:
-            shape = "x".join(map(str, diff.shape)) or "scalar"
-            if diff.old_shape is not None:
-                shape = f"{'x'.join(map(str, diff.old_shape)) or 'scalar'} → {shape}"
-            kind = f"{diff.old_dtype} → {diff.dtype}" if diff.old_dtype else diff.dtype
-            name = " → ".join(short(part, 80) for part in (diff.old_name, diff.name) if part)
-            known = diff.status not in {"A", "D", "S"}
-            rows.append(
-                (
-                    diff.status,
-                    name,
-                    kind,
-                    shape,
-                    relative_text(diff.relative, estimated=diff.estimated) if known else "",
-                    "" if diff.largest is None else f"{diff.largest:.2g}",
-                    "" if diff.changed is None else f"{100 * diff.changed:.3g} %",
-                    diff.update if diff.status != "D" else "",
-                    size_text(diff.stored) if diff.status != "D" else "",
-                )
-            )
-        columns = ("", "tensor", "dtype", "shape", ">relative", ">largest", ">values", "stored as", ">stored")
-        used = [i for i in range(len(columns)) if i < 5 or any(row[i] for row in rows)]
-        return Table(tuple(columns[i] for i in used), tuple(tuple(row[i] for i in used) for row in rows))
+        rows = [_row(diff) for diff in (() if self.opaque else self.changed[:top])]
+        used = [i for i in range(len(_COLUMNS)) if i < 5 or any(row[i] for row in rows)]
+        return Table(tuple(_COLUMNS[i] for i in used), tuple(tuple(row[i] for i in used) for row in rows))
 
     def notes(self) -> tuple[str, ...]:
         """How many more there are, and what ~ means."""
         changed = self.changed
-        notes = []
+        notes = list(self.remarks)
         if len(changed) > TOP and not self.opaque:
             notes.append(f"and {len(changed) - TOP} more")
         if any(diff.estimated for diff in changed):
-            notes.append("~ is estimated from the manifests, without reading a weight; --exact measures")
+            notes.append(f"{ESTIMATED}; --exact measures")
         return tuple(notes)
 
     def grid(self) -> Grid:
         """Relative change by block and kind."""
         return fold(self.tensors)
 
-    def figure(self) -> Figure:
-        """The heatmap of relative change by block and kind, as a matplotlib figure."""
-        from theta_jupyter.diffs.figures import heatmap
+    def spec(self, kind: Kind = "heatmap") -> figures.Spec | None:
+        """A figure as plotly describes it; None where it would say nothing, as of a file that is new or gone."""
+        if not (self.changed and self.status == "M" and not self.opaque):
+            return None
+        if kind == "heatmap":
+            return figures.heatmap(self.grid())
+        return figures.norms(self.tensors) if any(diff.relative for diff in self.changed) else None
 
-        return heatmap(self.grid(), self.path)
+    def figure(self, kind: Kind = "heatmap") -> go.Figure:
+        """A figure in plotly: the heatmap of relative change, or the histogram of tensors by change (``"norms"``).
+
+        Raises
+        ------
+        RequestError
+            If nothing changed that could be drawn.
+        """
+        return figures.to_plotly(self._drawn(kind), self.path)
+
+    def plot(self, kind: Kind = "heatmap") -> Figure:
+        """The same figure in matplotlib."""
+        from theta_jupyter.diffs.plots import draw
+
+        return draw([self._drawn(kind)], [plain(self.path)])
 
     def text(self) -> str:
         """Summary, a small heatmap in shades, and the most changed tensors."""
         table = self.table()
-        parts = [plain(self.headline()), "  " + self.facts()]
-        if self._pictured:
-            parts.append(_shaded(self.grid()))
+        parts = [plain(self.headline()), "  " + "   ".join(self.facts())]
+        if self.spec():
+            parts.append("\n".join(f"  {line}" for line in self.shades()))
         if table.rows:
             parts += ["  " + line for line in table.text().split("\n")]
-        return "\n".join([*parts, *("  " + note for note in self.notes())])
+        return "\n".join([*parts, *("  " + plain(note) for note in self.notes())])
+
+    def shades(self) -> list[str]:
+        """The heatmap as lines of text, a character a cell."""
+        return shaded(self.grid())
 
     def html(self) -> str:
         """Summary, the heatmap as a picture, and the most changed tensors."""
         parts = [
             f'<div style="margin:4px 0"><strong>{html.escape(plain(self.headline()))}</strong></div>',
-            f"<div>{html.escape(plain(self.facts())).replace('   ', ' &nbsp;·&nbsp; ')}</div>",
+            f"<div>{' &nbsp;·&nbsp; '.join(html.escape(plain(fact)) for fact in self.facts())}</div>",
         ]
-        if self._pictured:
-            from theta_jupyter.diffs.figures import heatmap, png
+        spec = self.spec()
+        if spec:
+            from theta_jupyter.diffs.plots import draw, image
 
-            picture = base64.b64encode(png(heatmap(self.grid()))).decode()
-            alt = html.escape(f"Heatmap of relative change by block and kind for {plain(self.path)}")
-            parts.append(f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{picture}">')
+            parts.append(image(draw([spec]), f"Heatmap of relative change by block and kind for {plain(self.path)}"))
         if self.table().rows:
             parts.append(self.table().html())
-        parts += [f'<div style="opacity:0.8">{html.escape(note)}</div>' for note in self.notes()]
+        parts += [f'<div style="opacity:0.8">{html.escape(plain(note))}</div>' for note in self.notes()]
         return "".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,10 +193,11 @@ class FileDiff(Result):
             record["relative"] = relative if relative is not None and math.isfinite(relative) else None
         return built
 
-    @property
-    def _pictured(self) -> bool:
-        """Whether a heatmap says something: all of a file that is new, or gone, is."""
-        return bool(self.changed) and self.status == "M" and not self.opaque
+    def _drawn(self, kind: Kind) -> figures.Spec:
+        spec = self.spec(kind)
+        if spec is None:
+            raise RequestError(f"there is no picture of {self.path}: {self.facts()[0]}")
+        return spec
 
     def _records(self) -> tuple[Any, ...]:
         return tuple(self.to_dict()["tensors"])
@@ -184,73 +205,195 @@ class FileDiff(Result):
 
 @dataclass(frozen=True)
 class Diff(Result):
-    """Every tracked checkpoint that differs between two versions of a repository."""
+    """Every tracked checkpoint that differs between two versions of a repository.
+
+    Parameters
+    ----------
+    old, new
+        What was compared.
+    files
+        Those that differ.
+    subject
+        What the new version was committed as, if it is a commit.
+    pairs
+        By path, what exact answers are read from; not part of the data.
+    """
 
     old: str
     new: str
     files: tuple[FileDiff, ...]
+    subject: str = ""
+    pairs: Mapping[str, Pair] = field(default_factory=dict, repr=False, compare=False)
 
     def headline(self) -> str:
         """How many files differ."""
         if not self.files:
-            return f"no tracked model differs between {self.old} and {self.new}"
+            what = "tensor" if self.pairs else "tracked model"
+            return f"no {what} differs between {self.old} and {self.new}"
         return f"{len(self.files)} tracked model{'s' * (len(self.files) > 1)} differ{'s' * (len(self.files) == 1)}"
+
+    def file(self, path: str = "") -> FileDiff:
+        """The diff of one file; the first, if none is named.
+
+        Raises
+        ------
+        RequestError
+            If it is not among those that differ.
+        """
+        for file in self.files:
+            if path in {"", file.path}:
+                return file
+        raise RequestError(f"{path} does not differ" if path and self.files else self.headline())
+
+    def detail(self, tensor: str, path: str = "") -> Detail:
+        """Look at one tensor closely: exact numbers, histograms, singular values.
+
+        Parameters
+        ----------
+        tensor
+            Its name in the new version, or in the old one if it was deleted.
+        path
+            The file; the first, if none is named.
+
+        Raises
+        ------
+        RequestError
+            If there is no such tensor, or nothing left to read it from.
+        """
+        file = self.file(path)
+        for diff in file.tensors:
+            if diff.name == tensor:
+                return self._pair(file).detail(diff)
+        raise RequestError(f"{file.path} has no tensor {tensor!r}", hint="names are in .to_pandas()")
+
+    def exact(self, tensors: Collection[str] | None = None, path: str = "", progress: Progress = silent) -> Diff:
+        """The same diff, measured instead of estimated.
+
+        Parameters
+        ----------
+        tensors
+            Names of those to measure; all that changed, if None.
+        path
+            The file; all, if none is named.
+        """
+        if path:
+            self.file(path)
+        diff = self
+        for file in self.files:
+            if path in {"", file.path}:
+                measured = self._pair(file).measured(file.tensors, tensors, progress)
+                diff = diff.taking(file.path, {tensor.name: tensor for tensor in measured})
+        return diff
+
+    def taking(self, path: str, tensors: Mapping[str, TensorDiff]) -> Diff:
+        """The same diff with these tensors of a file in place of their namesakes, once they are measured."""
+        files = tuple(
+            replace(file, tensors=tuple(tensors.get(tensor.name, tensor) for tensor in file.tensors))
+            if file.path == path
+            else file
+            for file in self.files
+        )
+        return replace(self, files=files)
 
     def text(self) -> str:
         """Each file in turn."""
-        return "\n\n".join(file.text() for file in self.files) or self.headline()
+        return "\n\n".join(file.text() for file in self.files) or super().text()
 
     def html(self) -> str:
         """Each file in turn."""
         return "<hr>".join(file.html() for file in self.files) or super().html()
 
-    def figure(self) -> Figure:
-        """The heatmap of the first file.
+    def markdown(self) -> str:
+        """Each file in turn, as Markdown."""
+        from theta_jupyter.diffs.pages import markdown
+
+        return markdown(self)
+
+    def report(self, target: str | Path) -> Path:
+        """Write the diff to a file: a page that needs nothing else (``.html``), Markdown (``.md``), JSON or text.
+
+        A picture named in Markdown is written beside it.
 
         Raises
         ------
         RequestError
-            If no file differs.
+            If the ending is another.
         """
-        if not self.files:
-            raise RequestError(self.headline(), hint="a file that is the same has no picture")
-        return self.files[0].figure()
+        from theta_jupyter.diffs.pages import write
+
+        return write(self, target)
+
+    def figure(self, kind: Kind = "heatmap", path: str = "") -> go.Figure:
+        """A figure of a file in plotly; see :meth:`FileDiff.figure`."""
+        return self.file(path).figure(kind)
+
+    def plot(self, kind: Kind = "heatmap", path: str = "") -> Figure:
+        """A figure of a file in matplotlib; see :meth:`FileDiff.figure`."""
+        return self.file(path).plot(kind)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything."""
-        return {"old": self.old, "new": self.new, "files": [file.to_dict() for file in self.files]}
+        files = [file.to_dict() for file in self.files]
+        return {"old": self.old, "new": self.new, "subject": self.subject, "files": files}
+
+    def _pair(self, file: FileDiff) -> Pair:
+        if file.path not in self.pairs:
+            raise RequestError(f"the versions of {file.path} are no longer at hand", hint="compare again")
+        return self.pairs[file.path]
 
     def _records(self) -> tuple[Any, ...]:
         return tuple({"path": file.path, **row} for file in self.files for row in file.to_dict()["tensors"])
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of what :meth:`Diff.to_dict` gives; docs/diff.schema.json is a copy."""
+    _, parts = msgspec.json.schema_components([FileDiff], ref_template="#/$defs/{name}")
+    tensor = parts["TensorDiff"]
+    tensor["properties"]["relative"] = {
+        "anyOf": [{"type": "number"}, {"type": "null"}],
+        "default": None,
+        "description": "l2 / norm; null if it is not known, or infinite",
+    }
+    for part in parts.values():
+        part["description"] = part.get("description", "").partition("\n")[0]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "theta diff",
+        "type": "object",
+        "properties": {
+            "old": {"type": "string"},
+            "new": {"type": "string"},
+            "subject": {"type": "string", "default": ""},
+            "files": {"type": "array", "items": {"$ref": "#/$defs/FileDiff"}},
+        },
+        "required": ["old", "new", "files"],
+        "$defs": parts,
+    }
+
+
+_COLUMNS = ("", "tensor", "dtype", "shape", ">relative", ">largest", ">values", "stored as", ">stored")
+
+
+def _row(diff: TensorDiff) -> tuple[str, ...]:
+    shape = "x".join(map(str, diff.shape)) or "scalar"
+    if diff.old_shape is not None:
+        shape = f"{'x'.join(map(str, diff.old_shape)) or 'scalar'} → {shape}"
+    known = diff.status not in {"A", "D", "S"}
+    kept = bool(diff.update) and diff.status != "D"
+    return (
+        diff.status,
+        " → ".join(short(part, 80) for part in (diff.old_name, diff.name) if part),
+        f"{diff.old_dtype} → {diff.dtype}" if diff.old_dtype else diff.dtype,
+        shape,
+        relative_text(diff.relative, estimated=diff.estimated) if known else "",
+        "" if diff.largest is None else f"{diff.largest:.2g}",
+        "" if diff.changed is None else f"{100 * diff.changed:.3g} %",
+        diff.update if kept else "",
+        size_text(diff.stored) if kept else "",
+    )
 
 
 def _rank(diff: TensorDiff) -> tuple[float, str]:
     relative = diff.relative
     size = math.inf if diff.status in {"A", "D", "S"} else relative if relative is not None else 0.0
     return -size, diff.name
-
-
-def _shaded(grid: Grid) -> str:
-    """The grid in Unicode shades, a character a cell: · unchanged, then under 1e-4, 1e-3, 1e-2, and above."""
-    rows, columns = grid.rows[:24], grid.columns[:60]
-    labels = [short(plain(row), 40) for row in rows]
-    width = max(map(len, labels))
-    lines = []
-    for row, label in zip(rows, labels, strict=True):
-        cells = "".join(_shade(grid, row, column) for column in columns)
-        lines.append(f"  {label:<{width}}  {cells}".rstrip())
-    if len(rows) < len(grid.rows):
-        lines.append(f"  and {len(grid.rows) - len(rows)} more blocks")
-    across = textwrap.shorten(plain(", ".join(columns)), 100, placeholder=" …")
-    lines.append(f"  {'':<{width}}  {across}")
-    lines.append(f"  {'':<{width}}  · none  ░ under 1e-4  ▒ 1e-3  ▓ 1e-2  █ more")
-    return "\n".join(lines)
-
-
-def _shade(grid: Grid, row: str, column: str) -> str:
-    if (row, column) not in grid.cells:
-        return " "
-    value = grid.cells[row, column]
-    if value is None:
-        return "?"
-    return _SHADES[0 if not value else 1 + sum(value >= limit for limit in (1e-4, 1e-3, 1e-2))]

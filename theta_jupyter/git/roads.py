@@ -23,13 +23,13 @@ from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, 
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["mapped", "rebuild", "store"]
+__all__ = ["mapped", "materialise", "rebuild", "store"]
 
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
@@ -138,3 +138,28 @@ def _passes(text: bytes, known: Known) -> bool:
         # Of a version to come; or a damaged one that smudge has passed on, which must not come back as something else.
         return _FUTURE.match(text) is not None or text in known.texts
     return True
+
+
+def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = silent) -> list[str]:
+    """Replace manifests that lie in the work tree by the files they stand for; return which.
+
+    Raises
+    ------
+    ThetaError
+        If the weights of one are neither here nor on any remote.
+    """
+    mended = []
+    index = worktree.index()
+    for name in names:
+        path = worktree.top / name
+        if path.is_symlink() or not path.is_file() or 0 not in index.get(name, {}):
+            continue
+        with path.open("rb") as file:
+            text = file.read() if looks_like_manifest(file.peek(64)) else b""
+        if text and text == worktree.blobs([index[name][0]])[0]:
+            rebuilt = rebuild(worktree, text, progress)
+            rebuilt.chmod(path.stat().st_mode & 0o777)
+            rebuilt.replace(path)
+            worktree.git("add", "--", name)
+            mended.append(name)
+    return mended

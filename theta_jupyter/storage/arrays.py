@@ -17,7 +17,7 @@ from theta_jupyter.errors import MissingObjectError, RequestError, TransferError
 from theta_jupyter.storage.tensors import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -39,9 +39,18 @@ class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
         self._names = dict.fromkeys(names)
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._read(name)
+        return as_array(*self._read(self._known(name)))
+
+    def raw(self, name: str) -> memoryview:
+        """The bytes of a tensor, in C order."""
+        return contiguous(*self._read(self._known(name)))
+
+    def is_here(self, name: str) -> bool:
+        """Whether a tensor can be read without fetching anything."""
+        return name in self._names
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Fetch at once what reading these tensors will need."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -68,7 +77,13 @@ class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
                 found[name] = torch.from_numpy(np.array(array, order="C"))
         return found
 
-    def _read(self, name: str) -> npt.NDArray[Any]:
+    def _known(self, name: str) -> str:
+        if name not in self._names:
+            raise KeyError(name)
+        return name
+
+    def _read(self, name: str) -> tuple[memoryview, Any]:
+        """The bytes of a tensor's storage, and the record or view that finds it there."""
         raise NotImplementedError
 
 
@@ -99,22 +114,35 @@ class StoredCheckpoint(Checkpoint):
         fetch: Callable[[dict[str, int]], None] | None = None,
     ) -> None:
         super().__init__(what, _chosen(what, list(manifest.records), names))
-        self._manifest, self._store, self._fetch = manifest, store, fetch
+        self.manifest, self._store, self._fetch = manifest, store, fetch
 
-    def _read(self, name: str) -> npt.NDArray[Any]:
-        record, owner = self._manifest.records[name], self._manifest.owner(name)
+    def is_here(self, name: str) -> bool:
+        """Whether every object of a tensor is in the repository."""
+        return name in self._names and not self._store.missing(self._needs(name))
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Fetch at once every object of these tensors that is not here."""
+        needed = {key: size for name in names for key, size in self._needs(name).items()}
+        if self._fetch and self._store.missing(needed):
+            self._fetch(needed)
+
+    def _needs(self, name: str) -> dict[str, int]:
+        return {place.object: place.size for place in self.manifest.owner(name).objects}
+
+    def _read(self, name: str) -> tuple[memoryview, Any]:
+        record, owner = self.manifest.records[name], self.manifest.owner(name)
         try:
             data = decode(owner, self._store, name)
         except MissingObjectError as missing:
             if self._fetch is None:
                 raise
             try:
-                self._fetch({place.object: place.size for place in owner.objects})
+                self._fetch(self._needs(name))
             except TransferError as error:
                 message = f"{missing.message}; {error.message}"
                 raise MissingObjectError(missing.object_id, message, hint=error.hint) from error
             data = decode(owner, self._store, name)
-        return as_array(data, record)
+        return data, record
 
 
 class FileCheckpoint(Checkpoint):
@@ -136,19 +164,19 @@ class FileCheckpoint(Checkpoint):
         layout, _ = locate(data)
         self._views = {view.name: view for view in layout.views}
         super().__init__(what, _chosen(what, sorted(self._views), names))
-        self._path, self._storages = path.absolute(), layout.storages
+        self.path, self._storages = path.absolute(), layout.storages
 
-    def _read(self, name: str) -> npt.NDArray[Any]:
+    def _read(self, name: str) -> tuple[memoryview, Any]:
         view = self._views[name]
         span = self._storages[view.storage]
         # Read, not mapped: a file cut short under a map would take the kernel down with it.
-        with self._path.open("rb") as file:
+        with self.path.open("rb") as file:
             file.seek(span.start)
-            data = memoryview(bytearray(span.size))
+            data = np.empty(span.size, np.uint8).data
             count = file.readinto(data)
             if count != span.size or _version(os.fstat(file.fileno())) != self._version:
-                raise RequestError(f"{self._path.name} was written to since it was loaded", hint="load it again")
-        return as_array(data, view)
+                raise RequestError(f"{self.path.name} was written to since it was loaded", hint="load it again")
+        return data, view
 
 
 def _version(stat: os.stat_result) -> tuple[int, ...]:
@@ -164,7 +192,9 @@ def as_array(data: memoryview, tensor: Any) -> npt.NDArray[Any]:
     flat = to_array(rest[: len(rest) // step * step], tensor.dtype, (len(rest) // step,))
     # In bounds: the manifest, or the layout, was checked against the storage.
     strides = tuple(extent * step for extent in tensor.stride)
-    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    # As plain words, because NumPy does not know every type of ml_dtypes by its letters.
+    words = flat.view(f"u{step}") if flat.dtype.isbuiltin == 2 else flat
+    return np.lib.stride_tricks.as_strided(words, tensor.shape, strides, writeable=False).view(flat.dtype)
 
 
 def contiguous(data: memoryview, tensor: Any) -> memoryview:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.storage.objects import ObjectStore
 
-__all__ = ["Known", "Skeleton", "load_skeleton", "restore", "take"]
+__all__ = ["Known", "Skeleton", "load_skeleton", "owners_of", "record_of", "restore", "take"]
 
 OBJECT_BYTES = 64 << 10
 """Encoded tensors of at least this size are objects of their own; smaller ones share bundles."""
@@ -252,15 +252,38 @@ def _hash(data: memoryview) -> str:
 
 
 def _skeleton(layout: Layout, data: memoryview) -> tuple[Skeleton, list[View]]:
-    """Give the skeleton, and the view that owns each storage: the one that covers most of it, the first by name."""
-    owners: dict[int, View] = {}
-    for view in sorted(layout.views, key=lambda view: (-nbytes(view.dtype, view.shape), view.name)):
-        owners.setdefault(view.storage, view)
-    ordered = [owners[index] for index in range(len(layout.storages))]
+    """Give the skeleton, and the view that owns each storage."""
+    ordered = owners_of(layout)
     others = sorted({view.name for view in layout.views} - {view.name for view in ordered})
     literals = b"".join(data[span.start : span.stop] for span in layout.literals())
     storages = tuple((view.name, span) for view, span in zip(ordered, layout.storages, strict=True))
     return Skeleton(layout.format, layout.size, storages, tuple(others), layout.derived, literals), ordered
+
+
+def owners_of(layout: Layout) -> list[View]:
+    """The view that owns each storage: the one that covers most of it, the first by name."""
+    owners: dict[int, View] = {}
+    for view in sorted(layout.views, key=lambda view: (-nbytes(view.dtype, view.shape), view.name)):
+        owners.setdefault(view.storage, view)
+    return [owners[index] for index in range(len(layout.storages))]
+
+
+def record_of(view: View, raw: memoryview, known: Mapping[str, Record]) -> Record:
+    """What a manifest says of the storage that a view owns, but for where it is stored.
+
+    Parameters
+    ----------
+    raw
+        The bytes of the storage.
+    known
+        Records by hash: one of the same bytes has been measured already.
+    """
+    digest = _hash(raw)
+    dtype, _ = _storage_type(view, len(raw))
+    like = known.get(digest)
+    if like is None or like.dtype != view.dtype or like.nbytes != len(raw):
+        return _as(Record(view.dtype, view.shape, digest).with_summary(summarize(raw, dtype)), view, len(raw))
+    return _as(msgspec.structs.replace(like, nodes=()), view, len(raw))
 
 
 def _storage_type(view: View, size: int) -> tuple[str, tuple[int, ...]]:
@@ -333,7 +356,7 @@ def _adapted(record: Record, view: View, raw: memoryview) -> Record:
 def _stored(view: View, raw: memoryview, bases: Sequence[Node], store: ObjectStore) -> _Stored:
     """Encode a storage, and write it down if it is not to be bundled."""
     dtype, shape = _storage_type(view, len(raw))
-    record = _as(Record(view.dtype, view.shape, _hash(raw)).with_summary(summarize(raw, dtype)), view, len(raw))
+    record = record_of(view, raw, {})
     if not raw:
         return _Stored(record)
     draft = tensors.encode(Tensor(raw, dtype, shape), bases, store)
