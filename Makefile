@@ -15,6 +15,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTHON_READY := .venv/.stamp
 NODE_READY := node_modules/.package-lock.json
 LABEXTENSION := theta_jupyter/labextension/package.json
+VIEWS := theta_jupyter/static/views.js
 
 .PHONY: help setup demo test lint lab bench clean
 
@@ -29,7 +30,7 @@ help:
 
 # ---------------------------------------------------------------- set-up
 
-setup: $(LABEXTENSION) .venv/.system
+setup: $(LABEXTENSION) $(VIEWS) .venv/.system
 
 # torch goes first and alone, so that its version is decided before anything else asks for one. The labextension is
 # built below, from the lock file; the editable install need not build it too.
@@ -49,6 +50,11 @@ $(NODE_READY): package-lock.json .npmrc
 $(LABEXTENSION): $(PYTHON_READY) $(NODE_READY) package.json tsconfig.json $(shell find labextension/src labextension/style -type f)
 	npm run --silent build:prod
 	jupyter-builder develop --overwrite
+	touch $@
+
+# The build above makes these too: what a kernel sends to a page that has no labextension.
+$(VIEWS): $(LABEXTENSION)
+	test -e $@ || npm run --silent build:widget -- --minify
 	touch $@
 
 # Browser tests need Chromium, push and fetch need Git LFS. Neither can come from a package registry.
@@ -95,6 +101,6 @@ bench: setup
 	python -m benchmarks $(BENCH)
 
 clean:
-	rm -rf build dist labextension/lib theta_jupyter/labextension .hypothesis .import_linter_cache .mypy_cache \
-	  .pytest_cache .ruff_cache
+	rm -rf build dist labextension/lib theta_jupyter/labextension theta_jupyter/static .hypothesis .import_linter_cache \
+	  .mypy_cache .pytest_cache .ruff_cache
 	find theta_jupyter tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

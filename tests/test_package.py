@@ -25,6 +25,7 @@ NOT_SOURCES = {
     "labextension/lib",
     "node_modules",
     "theta_jupyter/labextension",
+    "theta_jupyter/static",
 }
 
 

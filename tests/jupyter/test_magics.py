@@ -177,6 +177,30 @@ def test_messages_are_results_too(shell: InteractiveShell) -> None:
     assert isinstance(value(shell, "%theta add"), Message)
 
 
+def test_diff_with_a_model_in_memory(shell: InteractiveShell) -> None:
+    value(shell, "import torch; from safetensors.torch import load_file")
+    value(shell, f"model = load_file('{MODEL}')")  # As the work tree has it: with another b than HEAD.
+    kept = value(shell, "%theta diff HEAD --with model")
+    assert isinstance(kept, Diff)
+    assert (kept.old, kept.new) == ("HEAD", "model")
+    assert [tensor.name for tensor in kept.files[0].changed] == ["b"]
+    # What is staged, beside the model: nothing is, so it is what HEAD has.
+    staged = value(shell, "%theta diff --cached --with model --json")
+    assert (staged["old"], staged["new"], staged["files"][0]["path"]) == ("index", "model", MODEL)
+    value(shell, "class Trainer: pass")
+    value(shell, "trainer = Trainer(); trainer.model = dict(model, c=model['c'] + 1)")
+    found = value(shell, f"%theta diff --with trainer.model -t c --exact -- {MODEL}")
+    assert [(tensor.name, tensor.changed) for tensor in found.files[0].tensors] == [("c", 1.0)]
+    assert value(shell, f"%theta diff --no-index {MODEL} --with model").files == ()
+    for line, message in {
+        "%theta diff --with modle": "there is nothing called 'modle' here",
+        "%theta diff --with trainer.nothing": "there is nothing called 'trainer.nothing' here",
+        "%theta diff --with Trainer": "Trainer holds no tensors: it is a type\n  give a module, or a state dict",
+        "%theta diff HEAD HEAD --with model": "a model takes the place of the new version",
+    }.items():
+        assert str(shell.run_cell(line).error_in_exec).startswith(message)
+
+
 def test_a_notebook_from_top_to_bottom(empty: Repo) -> None:
     import nbformat
     from nbclient import NotebookClient

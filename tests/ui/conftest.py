@@ -19,15 +19,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import psutil
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import ConsoleMessage, Page
+    from playwright.sync_api import ConsoleMessage, Locator, Page
 
-IMAGES = Path(__file__).parent.parent.parent / "docs" / "images"
+ROOT = Path(__file__).parent.parent.parent
+IMAGES = ROOT / "docs" / "images"
+
+NOT_OURS = ("Could not restore the debugger state",)
+"""What JupyterLab itself says when a kernel is shut down while its debugger is being asked."""
+
+VERSIONS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from finetune import encoder, finetune
+from safetensors.torch import save_file
+from theta_jupyter import Repository
+
+repo, _ = Repository.init(".")
+repo.worktree.git("config", "user.name", "Demo")
+repo.worktree.git("config", "user.email", "demo@example.invalid")
+repo.track("model.safetensors")
+model = encoder()
+save_file(model.state_dict(), "model.safetensors")
+repo.commit("base model")
+list(finetune(model, steps=3, rate=2e-5))
+save_file(model.state_dict(), "model.safetensors")
+repo.commit("dense fine-tune")
+"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +175,7 @@ def page(page: Page) -> Iterator[Page]:
     errors: list[str] = []
 
     def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type == "error" and not any(known in message.text for known in NOT_OURS):
             errors.append(f"{message.text}  ({message.location['url']})")
 
     page.on("console", on_console)
@@ -197,3 +221,86 @@ def screenshot(page: Page) -> Callable[[str], None]:
             page.screenshot(path=IMAGES / f"{name}.png")
 
     return screenshot
+
+
+@pytest.fixture(scope="session")
+def repository(lab: Lab) -> Path:
+    """A repository of two versions of a real model, in a folder of JupyterLab's root."""
+    folder = lab.root / "models"
+    folder.mkdir()
+    command = [sys.executable, "-c", VERSIONS, str(ROOT / "demo_notebooks")]
+    subprocess.run(command, cwd=folder, check=True, timeout=110)
+    return folder
+
+
+class Notebook:
+    """A notebook open in JupyterLab, with a kernel that is ready.
+
+    Parameters
+    ----------
+    page
+        Showing JupyterLab, and this notebook in front.
+    file
+        Where it lies.
+    """
+
+    def __init__(self, page: Page, file: Path) -> None:
+        self.page, self.file = page, file
+        self.panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+        self.panel.locator(".jp-CodeCell").first.wait_for()
+        self.wait("idle")
+
+    def wait(self, status: str) -> None:
+        """Wait until the kernel is idle, or busy."""
+        self.page.wait_for_function(
+            "status => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === status",
+            arg=status,
+        )
+
+    def run(self, index: int) -> None:
+        """Start a cell; what it shows is waited for where it is looked at."""
+        self.page.evaluate(
+            """index => {
+              const { content } = window.jupyterapp.shell.currentWidget;
+              content.deselectAll();
+              content.activeCellIndex = index;
+              void window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            index,
+        )
+
+    def output(self, index: int) -> Locator:
+        """What a cell shows."""
+        return self.panel.locator(".jp-Cell").nth(index).locator(".jp-OutputArea-output")
+
+    def save(self) -> dict[str, Any]:
+        """Save, and read what was saved."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => true)")
+        return dict(json.loads(self.file.read_text()))
+
+    def close(self) -> None:
+        """Close it, and end its kernel."""
+        self.page.evaluate(
+            """async () => {
+              const { commands, shell } = window.jupyterapp;
+              await shell.currentWidget.sessionContext.shutdown();
+              await commands.execute('application:close');
+            }"""
+        )
+
+
+@pytest.fixture
+def open_notebook(lab: Lab, open_lab: Callable[[str], Page], page: Page) -> Callable[..., Notebook]:
+    """Write a notebook of these cells into a folder of the root, and open it; without cells, open the one there is."""
+
+    def open_notebook(folder: Path, name: str, *cells: str) -> Notebook:
+        file = folder / name
+        if cells:
+            notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+            nbformat.write(notebook, file)
+        open_lab(str(file.relative_to(lab.root)))
+        page.evaluate("() => void window.jupyterapp.commands.execute('application:toggle-left-area')")
+        return Notebook(page, file)
+
+    return open_notebook

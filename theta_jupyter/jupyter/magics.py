@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import ShellComplete
+from IPython import get_ipython
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 
+from theta_jupyter.answers import Shown
 from theta_jupyter.commands import Session, explain, theta
+from theta_jupyter.diffs.report import Diff
 from theta_jupyter.errors import ThetaError
 from theta_jupyter.jupyter.progress import Bar
 from theta_jupyter.results import Result, for_notebook, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = ["complete", "register", "run"]
@@ -72,8 +77,13 @@ def run(shell: InteractiveShell, line: str) -> Any:
     return result.to_dict() if session.json else result
 
 
-def complete(line: str) -> tuple[str, list[str]]:
+def complete(line: str, names: Mapping[str, Any] | None = None) -> tuple[str, list[str]]:
     """Find words that can stand at the end of a line behind ``%theta``.
+
+    Parameters
+    ----------
+    names
+        Of the kernel.
 
     Returns
     -------
@@ -83,7 +93,7 @@ def complete(line: str) -> tuple[str, list[str]]:
     try:
         words = shlex.split(line)
         incomplete = words.pop() if words and not line[-1:].isspace() else ""
-        completer = ShellComplete(theta, {"obj": Session()}, "theta", "_THETA_COMPLETE")
+        completer = ShellComplete(theta, {"obj": Session(names=names or {})}, "theta", "_THETA_COMPLETE")
         found = [item.value for item in completer.get_completions(words, incomplete)]
         quoted = [word if _is_word(word) else shlex.quote(word) for word in found]
     except (ThetaError, ValueError):
@@ -95,7 +105,7 @@ def complete(line: str) -> tuple[str, list[str]]:
 def matcher(context: CompletionContext) -> SimpleMatcherResult:
     """Complete a line ``%theta ...`` or ``name = %theta ...``; nothing else is offered there."""
     line = _LINE.fullmatch(context.text_until_cursor)
-    beginning, words = complete(line[1]) if line else ("", [])
+    beginning, words = complete(line[1], _names()) if line else ("", [])
     return {
         "completions": [SimpleCompletion(word, type="theta") for word in words],
         "matched_fragment": beginning if words else context.token,
@@ -113,8 +123,43 @@ def register(shell: InteractiveShell) -> None:
     with click.Context(theta, info_name="%theta", **theta.context_settings) as context:
         magic.__doc__ = theta.get_help(context)  # What %theta? shows.
     shell.register_magic_function(magic, "line", "theta")  # type: ignore[arg-type]  # IPython's decorator hides it
+    if getattr(shell, "kernel", None) is not None:
+        _show_widgets(shell)
     if matcher not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(matcher)
+
+
+def _show_widgets(shell: InteractiveShell) -> None:
+    """Show diffs as widgets, and figures as pictures, where there is a browser; elsewhere they are text."""
+
+    def show(result: Result) -> Any:
+        from theta_jupyter.jupyter.widgets import bundle
+
+        return bundle(result)
+
+    if shell.display_formatter is None:
+        return
+    for kind in (Diff, Shown):
+        shell.display_formatter.mimebundle_formatter.for_type(kind, show)
+    # What `.plot()` returns. Matplotlib's own way of showing figures, which pyplot sets up, takes this one's place.
+    formatter = shell.display_formatter.formatters["image/png"]
+    if not any(getattr(kind, "__name__", kind) == "Figure" for kind in formatter.type_printers):
+        formatter.for_type_by_name("matplotlib.figure", "Figure", _png)
+
+
+def _png(figure: Any) -> bytes:
+    from theta_jupyter.diffs.plots import png
+
+    return png(figure)
+
+
+def _names() -> dict[str, Any]:
+    """What the user has named in the kernel that asks; what was there before is hidden."""
+    shell = get_ipython()
+    if shell is None:
+        return {}
+    # A copy, because code may run meanwhile.
+    return {name: value for name, value in list(shell.user_ns.items()) if name not in shell.user_ns_hidden}
 
 
 def _is_word(text: str) -> bool:

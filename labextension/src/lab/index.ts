@@ -1,7 +1,10 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import type { NotebookPanel } from '@jupyterlab/notebook';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 import checkpointSvg from '../../style/checkpoint.svg';
+import { showOutputs } from './output';
+import { offerViews } from './views';
 
 /** A theta, the usual name of a model's parameters. */
 const checkpointIcon = new LabIcon({ name: 'theta-jupyter:checkpoint', svgstr: checkpointSvg });
@@ -27,4 +30,16 @@ const checkpoints: JupyterFrontEndPlugin<void> = {
   }
 };
 
-export default [checkpoints];
+const widgets: JupyterFrontEndPlugin<void> = {
+  id: 'theta-jupyter:widgets',
+  description: 'Brings the views of widgets, and shows their pictures where no kernel has them.',
+  autoStart: true,
+  activate: ({ docRegistry }: JupyterFrontEnd) => {
+    offerViews();
+    docRegistry.addWidgetExtension('Notebook', {
+      createNew: panel => showOutputs(panel as NotebookPanel)
+    });
+  }
+};
+
+export default [checkpoints, widgets];

@@ -1,5 +1,0 @@
-/** The builder turns an imported SVG into its text. */
-declare module '*.svg' {
-  const text: string;
-  export default text;
-}

@@ -1,0 +1,126 @@
+/**
+ * The whole view of a diff: overview first, then filter, then detail.
+ *
+ * It knows nothing of notebooks: it is given a session, which knows who answers and where its state is shared.
+ */
+import {
+  useCallback,
+  useDeferredValue,
+  useMemo,
+  useRef,
+  useSyncExternalStore,
+  type KeyboardEvent,
+  type ReactElement
+} from 'react';
+
+import type { FileDiff } from '../api/types';
+import { plain } from './format';
+import { Heatmap } from './heatmap';
+import { Message } from './message';
+import { Norms } from './norms';
+import type { Session, Snapshot } from './session';
+import { isLit, sorted } from './state';
+import { Summary } from './summary';
+import { Table } from './table';
+import { TensorDetail } from './tensor';
+import { ThemeContext, useThemeOf } from './theme';
+
+export function DiffView({ session }: { session: Session }): ReactElement {
+  const ref = useRef<HTMLDivElement>(null);
+  const theme = useThemeOf(ref);
+  const snapshot = useSyncExternalStore(session.subscribe, session.get);
+  const { diff, failure, state } = snapshot;
+  const isDone = state.data !== null || diff?.files.length === 0;
+  return (
+    // eslint-disable-next-line jsx-a11y/no-static-element-interactions -- it only keeps keys from going further
+    <div
+      ref={ref}
+      className="theta-root"
+      data-testid="theta-diff"
+      data-ready={isDone && theme !== null}
+      onKeyDown={keepKeys}
+    >
+      {theme && (
+        <ThemeContext.Provider value={theme}>
+          {failure && <Message {...failure} />}
+          {diff && diff.files.length > 0 && (
+            <Summary diff={diff} data={state.data} snapshot={snapshot} session={session} />
+          )}
+          {diff?.files.length === 0 && <p>No tracked model differs.</p>}
+          {state.data ? (
+            <Body data={state.data} snapshot={snapshot} session={session} />
+          ) : (
+            !isDone && !failure && <Loading />
+          )}
+        </ThemeContext.Provider>
+      )}
+    </div>
+  );
+}
+
+/** A key without a modifier is ours: the notebook around us would take `x` for "cut this cell". */
+function keepKeys(event: KeyboardEvent): void {
+  if (!event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.stopPropagation();
+  }
+}
+
+function Loading(): ReactElement {
+  return (
+    <p className="theta-hint theta-waiting" role="status">
+      Loading…
+    </p>
+  );
+}
+
+function Body({ data, snapshot, session }: { data: FileDiff; snapshot: Snapshot; session: Session }): ReactElement {
+  const { state, selected: detail } = snapshot;
+  const { dispatch, share } = session;
+  const { filter, range, hideUnchanged, sort, selection } = state;
+  const { tensors, heatmap, norms } = data;
+  const lit = useMemo(() => isLit(filter, range), [filter, range]);
+  const ordered = useMemo(() => sorted(tensors, sort), [tensors, sort]);
+  const rows = useMemo(
+    () => ordered.filter(tensor => (!hideUnchanged || tensor.status) && (!lit || lit(tensor))),
+    [ordered, hideUnchanged, lit]
+  );
+  const selected = useMemo(() => tensors.find(({ name }) => name === selection), [tensors, selection]);
+  const onSelect = useCallback((name: string) => share({ selection: name }), [share]);
+  // Large pictures take a while: whoever types is not kept waiting for them.
+  const litLater = useDeferredValue(lit);
+  const notes = data.notes.map(note => (
+    <p key={note} className="theta-hint">
+      {plain(note)}
+    </p>
+  ));
+  if (!tensors.length) {
+    return <>{notes}</>;
+  }
+  const shared = { tensors, selected, isLit: litLater, onSelect };
+  return (
+    <>
+      <div className={heatmap || norms ? 'theta-columns' : undefined}>
+        {(heatmap ?? norms) && (
+          <div className="theta-overview">
+            {heatmap && <Heatmap figure={heatmap} {...shared} />}
+            {norms && (
+              <Norms figure={norms} {...shared} range={range} onBrush={range => dispatch({ type: 'brush', range })} />
+            )}
+          </div>
+        )}
+        <div className="theta-detail">
+          <TensorDetail tensor={selected} detail={detail} />
+        </div>
+      </div>
+      <Table
+        tensors={tensors}
+        rows={rows}
+        sort={sort}
+        selection={selection}
+        onSort={by => dispatch({ type: 'sort', by })}
+        onSelect={onSelect}
+      />
+      {notes}
+    </>
+  );
+}

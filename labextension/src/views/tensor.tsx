@@ -1,0 +1,134 @@
+/**
+ * The selected tensor, in detail.
+ *
+ * What is known already is shown at once; exact numbers, facts and pictures follow when they have been worked out, in
+ * their own places.
+ */
+import type { ReactElement } from 'react';
+
+import type { Tensor } from '../api/types';
+import {
+  changeOf,
+  cosineText,
+  countText,
+  general,
+  isComparable,
+  percentText,
+  plain,
+  relativeText,
+  relativeValue,
+  shapeText,
+  sizeText
+} from './format';
+import { Message } from './message';
+import { Plot } from './plot';
+import type { Selected } from './session';
+import { StatusMark } from './table';
+
+/** Facts that have a place of their own above the list. */
+const SHOWN = new Set(['type', 'shape', 'was called', 'values', 'changed', 'relative', 'largest', 'cosine']);
+
+interface Props {
+  tensor: Tensor | undefined;
+  detail: Selected | null;
+}
+
+export function TensorDetail({ tensor, detail }: Props): ReactElement {
+  if (!tensor) {
+    return (
+      <section className="theta-tensor" data-testid="theta-tensor" data-name="" data-ready="false">
+        <p className="theta-hint">Click a cell, a bar or a row to see what changed in a tensor.</p>
+      </section>
+    );
+  }
+  const { answer, failure } = detail ?? { answer: null, failure: null };
+  const isWaiting = !answer && !failure;
+  return (
+    <section
+      className="theta-tensor"
+      data-testid="theta-tensor"
+      data-name={tensor.name}
+      data-ready={answer !== null}
+      aria-label="Selected tensor"
+      aria-busy={isWaiting}
+    >
+      <h3>
+        <StatusMark tensor={tensor} /> <span className="theta-name-whole">{plain(tensor.name)}</span>
+      </h3>
+      {tensor.old_name && <p className="theta-hint">was {plain(tensor.old_name)}</p>}
+      <p className="theta-facts">
+        <span>{changeOf(tensor.old_dtype, tensor.dtype)}</span>
+        <span>{changeOf(tensor.old_shape ? shapeText(tensor.old_shape) : '', shapeText(tensor.shape))}</span>
+        <span title={String(tensor.size)}>{countText(tensor.size)} parameters</span>
+      </p>
+      <Numbers tensor={tensor} isWaiting={isWaiting} />
+      {failure && <Message {...failure} />}
+      {isWaiting && (
+        <p className="theta-hint theta-waiting" role="status">
+          Measuring…
+        </p>
+      )}
+      {answer && (
+        <dl>
+          {answer.facts
+            .filter(([label]) => !SHOWN.has(label))
+            .map(([label, value]) => (
+              <div key={label}>
+                <dt>{plain(label)}</dt>
+                <dd>{plain(value)}</dd>
+              </div>
+            ))}
+        </dl>
+      )}
+      {!answer && tensor.update && (
+        <dl>
+          <div>
+            <dt>stored as</dt>
+            <dd>{`${plain(tensor.update)}, ${sizeText(tensor.stored)}`}</dd>
+          </div>
+        </dl>
+      )}
+      {answer && answer.figures.length > 0 && (
+        <div className="theta-figures">
+          {answer.figures.map(({ title, figure }) => (
+            <figure key={title}>
+              <figcaption>{plain(title)}</figcaption>
+              <Plot
+                data={figure.data}
+                layout={figure.layout}
+                height={(figure.layout as { height?: number }).height ?? 128}
+                label={plain(title)}
+              />
+            </figure>
+          ))}
+        </div>
+      )}
+    </section>
+  );
+}
+
+/** The four numbers of a change; a dash until they are known. */
+function Numbers({ tensor, isWaiting }: { tensor: Tensor; isWaiting: boolean }): ReactElement | null {
+  if (!isComparable(tensor) || !tensor.status) {
+    return null;
+  }
+  const { estimated, largest, cosine, changed } = tensor;
+  const unknown = isWaiting ? '…' : '–';
+  const relative = relativeValue(tensor);
+  const numbers: [string, number | null, string][] = [
+    ['relative', relative, relativeText(relative, estimated)],
+    ['largest', largest, largest === null ? unknown : general(largest, 2)],
+    ['cosine', cosine, cosine === null ? unknown : cosineText(cosine)],
+    ['values changed', changed, changed === null ? unknown : percentText(changed)]
+  ];
+  return (
+    <dl className="theta-numbers">
+      {numbers.map(([label, value, text]) => (
+        <div key={label}>
+          <dt>{label}</dt>
+          <dd title={value === null ? undefined : String(value)}>{text}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
