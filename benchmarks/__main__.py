@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import versions
+from benchmarks.looking import look
 from benchmarks.measure import Bystanders, machine
 from benchmarks.report import Report, report
 from benchmarks.rounds import measure
@@ -43,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     greetings = 3 if given.quick else 20
     bystanders = Bystanders()
     results = measure(made, given.folder, rounds=given.rounds, quick=given.quick, greetings=greetings, say=say)
+    looks = look(given.folder, rounds=given.rounds, quick=given.quick, say=say)
     where = machine() | {"other work during the run": f"{bystanders.share():.0%} of the processors' time"}
     found = report(results, made, where, rounds=given.rounds, greetings=greetings)
+    found = replace(found, facts=(*found.facts, *looks))
     print(found.text())
     if given.write:
         PAGE.write_text(found.markdown(), encoding="utf-8")

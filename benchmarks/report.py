@@ -212,6 +212,9 @@ Ratios say how many times as much we take as Git LFS, or as `cp`: below 1 we tak
 - Peak memory is the largest sum, over the processes of a command, of their proportional set sizes, looked at every few
   milliseconds in a round of its own. In the first figure pages of mapped files count, which the kernel may drop at any
   time; `anonymous` is what must be there. Shorter peaks may be missed.
+- A diff of many tensors is of two commits, in a process that has done it before. The exact diff of large files
+  (bfloat16, 32 tensors) is of two that are not tracked, in a process of its own, after they have been hashed and
+  sketched. "From disk": after the kernel was told to drop them from the page cache.
 - A handshake lasts from the start of the filter process to the last word of its capabilities; median of {greetings}.
 
 ## The machine
