@@ -102,6 +102,9 @@ def test_the_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
     assert package["version"] == __version__
     assert f"{installed}/{package['jupyterlab']['_build']['load']}" in names
     assert f"{installed}/install.json" in names
+    # What a kernel gives to pages that have no labextension, and the loader that asks for it.
+    assert wheel.getinfo("theta_jupyter/static/views.js").file_size > 100_000
+    assert wheel.getinfo("theta_jupyter/jupyter/loader.js").file_size < 1024
 
     entry_points = ConfigParser()
     entry_points.read_string(wheel.read(f"theta_jupyter-{__version__}.dist-info/entry_points.txt").decode())

@@ -204,7 +204,7 @@ def histogram(
             "type": "log",
             "title": {"text": "values"},
             "dtick": 1,
-            "exponentformat": "power",
+            "exponentformat": "SI",
             "range": [math.log10(2 * _NONE), math.log10(2 * most)],
         },
         "margin": {"l": 52, "r": 8, "t": 8, "b": 40},
@@ -228,7 +228,7 @@ def singular(values: Sequence[float], rank: int | None) -> Spec:
     }
     layout = {
         "xaxis": {"title": {"text": f"rank ~{rank}" if rank else f"the first {len(values)}"}, "nticks": 8},
-        "yaxis": {"type": "log", "title": {"text": "singular value"}, "nticks": 5, "exponentformat": "power"},
+        "yaxis": {"type": "log", "title": {"text": "singular value"}, "nticks": 5, "exponentformat": "e"},
         "margin": {"l": 52, "r": 8, "t": 8, "b": 40},
         "height": 150,
         "bargap": 0.2,
