@@ -86,10 +86,8 @@ test: lint
 	pytest -n $(JOBS) --ignore=tests/ui
 	pytest tests/ui
 
-# Widget state is left out, so that the pages need no network: each figure keeps its static picture.
 demo: setup
-	jupyter nbconvert --to html --execute --ExecutePreprocessor.timeout=900 --NotebookClient.store_widget_state=False \
-	  --output-dir build/demo $(DEMOS)
+	jupyter nbconvert --to html --execute --ExecutePreprocessor.timeout=900 --output-dir build/demo $(DEMOS)
 	@echo
 	@echo 'Read them:  $(foreach demo,$(DEMOS),build/demo/$(notdir $(demo:.ipynb=.html)))'
 	@echo 'Live them:  make lab'

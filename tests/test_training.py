@@ -73,6 +73,7 @@ def test_what_has_not_changed_is_no_commit(repo: Repo) -> None:
     grow(model)
     assert checkpointer(model, 4) is not None
     assert subjects() == ["step 1", "step 4"]
+    assert repo.status() == "A  notes\n"
 
 
 def test_other_models_are_left_alone(repo: Repo) -> None:
@@ -131,6 +132,22 @@ def test_what_makes_no_sense_is_said_before_the_training(repo: Repo, options: di
     with pytest.raises(RequestError) as caught:
         Checkpointer(".", "net.pt", **options)
     assert caught.value.message.startswith(message)
+    assert repo.status() == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("ck.foo", "cannot write a .foo file"),
+        ("noname", "cannot write a file without a suffix"),
+        ("../x.pt", "is outside the repository"),
+        (".git/x.pt", "is Git's own place"),
+    ],
+)
+def test_where_nothing_can_be_saved_is_said_before_the_training(repo: Repo, path: str, message: str) -> None:
+    with pytest.raises(ThetaError) as caught:
+        Checkpointer(".", path)
+    assert message in caught.value.message
     assert repo.status() == ""
 
 

@@ -28,7 +28,7 @@ from theta_jupyter.errors import (
 from theta_jupyter.evolution import History, evolution
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
-from theta_jupyter.git.roads import mapped, materialise
+from theta_jupyter.git.roads import materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
 from theta_jupyter.git.worktree import Worktree, run
 from theta_jupyter.results import Message, size_text
@@ -188,21 +188,11 @@ class Repository:
         """
         staging.refuse_conflicts(self.worktree)
         names = staging.chosen(self.worktree, paths)
-        origin, trailer = staging.origin(self.worktree, derived_from)
-        staging.stage(self.worktree, names, origin, self.progress)
-        if (self.worktree.top / attributes.FILE).exists():
-            self.worktree.git("add", "--", attributes.FILE)
-        merging = (self.worktree.git_dir / "MERGE_HEAD").exists()
-        if not merging and not self.worktree.git("diff", "--cached", "--name-only"):
-            raise RequestError(
-                "nothing to commit: no tracked model changed", hint="what is tracked: git theta ls-files"
-            )
-        extra = [f"--trailer=Theta-From: {trailer}"] if trailer else []
-        self.worktree.git("commit", "--quiet", "--no-edit", f"--message={message}", *extra)
+        staging.commit(self.worktree, message, names, derived_from, self.progress)
         return history.commit(self.worktree, "HEAD")
 
     def save(self, obj: Any, path: PathLike, message: str = "", *, derived_from: str = "") -> Commit | Message:
-        """Write a live object to a file and stage it; with a message, commit it.
+        """Write a live object to a file and stage it; with a message, commit it, and nothing else that is staged.
 
         Parameters
         ----------
@@ -224,7 +214,9 @@ class Repository:
         staging.origin(self.worktree, derived_from)  # A wrong one is found out before anything is written.
         details = saving.save(self.worktree, obj, path)
         if message:
-            return self.commit(message, [path], derived_from=derived_from)
+            names = [self.worktree.relative(path)]
+            staging.commit(self.worktree, message, names, derived_from, self.progress, only=True)
+            return history.commit(self.worktree, "HEAD")
         return Message(self.add([path], derived_from=derived_from).message, details)
 
     # Looking.
@@ -322,7 +314,7 @@ class Repository:
         inside = self.worktree.relative(path)
         if not ref:
             file = self.worktree.top / inside
-            with mapped(file) as data:
+            with loading.opened(path, file) as data:
                 if not looks_like_manifest(data):
                     return loading.from_file(path, file, names, into)
                 manifest = parse(bytes(data))

@@ -118,11 +118,16 @@ def compare(
     >>> compare(teacher, student).figure()  # doctest: +SKIP
     """
     labels = (_name(old, names[0]), _name(new, names[1]))
-    before = _side(old, labels[0], None, progress)
-    if isinstance(new, str | os.PathLike):
+    remarks: tuple[str, ...] = ()
+    if _is_live(old) and not _is_live(new):
+        # A model finds its place in a file; so it is laid beside the file, and the two change sides.
+        back, remarks = live_pair(labels[1], _side(new, labels[1], None, progress), old, labels[::-1], progress)
+        pair = Pair(labels[1], back.new, back.old, labels)
+    elif isinstance(new, str | os.PathLike):
+        before = _side(old, labels[0], None, progress)
         pair = Pair(Path(labels[1]).name, before, _side(new, labels[1], before, progress), labels)
-        remarks: tuple[str, ...] = ()
     else:
+        before = _side(old, labels[0], None, progress)
         pair, remarks = live_pair(labels[0], before, new, labels, progress)
     found = _diff(pair, remarks, tensors)
     return found.exact(progress=progress) if exact else found
@@ -144,6 +149,10 @@ def _diff(pair: Pair, remarks: tuple[str, ...], tensors: Sequence[str]) -> Diff:
     require(tensors, [side.manifest for side in (pair.old, pair.new) if side])
     file = chosen(file_diff(pair, remarks=remarks, stores=False), tensors)
     return Diff(*pair.labels, (file,) if file.changed else (), "", {pair.path: pair})
+
+
+def _is_live(thing: Any) -> bool:
+    return not isinstance(thing, str | os.PathLike | Checkpoint)
 
 
 def _name(thing: Any, name: str) -> str:

@@ -13,17 +13,22 @@ from theta_jupyter.answers import Branch, Branches, Commit, Log
 from theta_jupyter.changes import EMPTY, read
 from theta_jupyter.diffs.compare import compare
 from theta_jupyter.diffs.miniature import Miniature, miniature
-from theta_jupyter.errors import GitError
+from theta_jupyter.diffs.pair import Pair
+from theta_jupyter.errors import GitError, ThetaError
+from theta_jupyter.sides import stored_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from theta_jupyter.diffs.compare import TensorDiff
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Manifest
 
 __all__ = ["Change", "Heading", "branches", "commit", "first_parent", "headings", "log", "pairs", "touched"]
 
 TRAILER = "Theta-From:"
+FEW = 64
+"""Small tensors of a model that are read for a commit's miniature, at most."""
 
 
 class Heading(NamedTuple):
@@ -199,11 +204,11 @@ def _looks(worktree: Worktree, models: Iterable[tuple[Change, ...]]) -> list[_Lo
     sides = pairs(worktree, [change for changes, _ in wanted for change in changes])
     for changes, place in wanted:
         # In this order: where its changes end, zip leaves the next pair to the next commit.
-        place.append(_look(zip(changes, sides, strict=False)))
+        place.append(_look(worktree, zip(changes, sides, strict=False)))
     return [place[0] for _, place in places]
 
 
-def _look(changes: Iterable[tuple[Change, tuple[Manifest | None, Manifest | None]]]) -> _Look:
+def _look(worktree: Worktree, changes: Iterable[tuple[Change, tuple[Manifest | None, Manifest | None]]]) -> _Look:
     had: dict[str, int] = {}
     needed: dict[str, int] = {}
     drawn = []
@@ -212,8 +217,17 @@ def _look(changes: Iterable[tuple[Change, tuple[Manifest | None, Manifest | None
         needed |= new.places() if new else {}
         # Of a file that is kept whole nobody knows the tensors.
         if (old or new) and not any(side.opaque for side in (old, new) if side):
-            drawn.append(miniature(change.path, compare(old, new)))
+            drawn.append(miniature(change.path, _compared(worktree, change.path, old, new)))
     return _Look(sum(size for name, size in needed.items() if name not in had), tuple(drawn))
+
+
+def _compared(worktree: Worktree, path: str, old: Manifest | None, new: Manifest | None) -> tuple[TensorDiff, ...]:
+    """Compare the manifests; a few tensors too small for a sketch are read, where they are here."""
+    before, after = (stored_side(worktree, path, side, path) if side else None for side in (old, new))
+    try:
+        return Pair(path, before, after, ("", "")).compare(most=FEW)
+    except ThetaError:
+        return compare(old, new)  # An object is damaged: that is no reason to hide the history.
 
 
 def _refs(worktree: Worktree) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,12 @@ from theta_jupyter.checkpoints import quote
 from theta_jupyter.checkpoints.leaves import is_array, is_tensor, memory
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.roads import mapped, rebuild
-from theta_jupyter.states import tensors
+from theta_jupyter.states import bare, tensors
 from theta_jupyter.storage.arrays import FileCheckpoint
 from theta_jupyter.storage.manifest import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from theta_jupyter.storage.manifest import Manifest
     from theta_jupyter.storage.pool import Progress
 
-__all__ = ["Version", "fill", "from_file", "rebuilt"]
+__all__ = ["Version", "fill", "from_file", "opened", "rebuilt"]
 
 Step = tuple[int, "Callable[[], object]"]
 """What is done once all is checked, and when: what may still fail by itself goes first."""
@@ -73,12 +74,7 @@ class Version:
             except OSError:
                 raise
             except Exception as error:
-                # torch advises to run the file; we do not.
-                words = str(error).partition("\n")[0].partition(" (1) ")[0]
-                raise RequestError(
-                    f"{self.what} cannot be read as a torch file: {words}",
-                    hint="what is not a tensor, as in an optimizer, is kept in .pt files of tensors and plain values",
-                ) from error
+                raise _unread(self.what, error) from error
 
     def at(self, path: Sequence[Any]) -> Any:
         """The part of the tree at a path of keys."""
@@ -102,6 +98,28 @@ class Version:
                 return {}
             node, prefix = node[keys[first]], prefix[len(first) + 1 :]
         return node if isinstance(node, dict) else {}
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Tensors in memory, and the part of a version that fills them.
+
+    Parameters
+    ----------
+    keys
+        The key of each tensor in the state it is of, by the name it was compared by.
+    live
+        The tensors, by that name.
+    names
+        The names of all tensors of the version, by what they were compared by.
+    prefix
+        How the latter begin in this part.
+    """
+
+    keys: Mapping[str, Any]
+    live: Mapping[str, Any]
+    names: Mapping[str, str]
+    prefix: str
 
 
 def fill(into: Any, version: Version) -> Any:
@@ -135,12 +153,28 @@ def from_file(what: str | Path, path: Path, names: Sequence[str] | None, into: A
     """Load a file that lies in no repository, or as it lies in a work tree; lazily, if there is nothing to fill."""
 
     def read(wanted: Sequence[str] | None) -> Checkpoint:
-        with mapped(path) as data:
+        with opened(what, path) as data:
             return FileCheckpoint(str(what), path, data, wanted)
 
     if into is None:
         return read(names)
     return fill(into, Version(str(what), read, lambda: contextlib.nullcontext(path), names))
+
+
+@contextlib.contextmanager
+def opened(what: str | Path, path: Path) -> Iterator[memoryview]:
+    """See a file as memory, as :func:`theta_jupyter.git.roads.mapped` does.
+
+    Raises
+    ------
+    RequestError
+        If there is no such file.
+    """
+    if not path.is_file():
+        there = "is no file" if path.exists() else "does not exist"
+        raise RequestError(f"{what} {there}", hint='a version that was committed: load(PATH, "HEAD")')
+    with mapped(path) as data:
+        yield data
 
 
 @contextlib.contextmanager
@@ -159,10 +193,10 @@ def _plan(obj: Any, path: tuple[Any, ...], version: Version) -> Iterator[Step]:
         yield from (_module if hasattr(obj, "named_parameters") else _object)(obj, path, version)
     elif is_tensor(obj) or is_array(obj):
         name = quote(*path) or ("tensor" if is_tensor(obj) else "array")
-        yield from _tensors({name: obj}, version, "", whole=False)
+        match = _Match({name: name}, {name: obj}, {name: name for name in version.names}, "")
+        yield from _tensors(match, version, whole=False)
     elif isinstance(obj, dict) and obj and all(is_tensor(leaf) or is_array(leaf) for leaf in obj.values()):
-        live = {quote(key): leaf for key, leaf in obj.items()}
-        yield from _tensors(live, version, quote(*path) if path else _place(live, obj, version))
+        yield from _tensors(_match(obj, obj, path, version), version)
     elif isinstance(obj, dict | list | tuple):
         for key, value in obj.items() if isinstance(obj, dict) else enumerate(obj):
             if isinstance(obj, dict) and _is_plain(value):
@@ -185,21 +219,25 @@ def _is_plain(value: Any) -> bool:
 
 def _module(module: Any, path: tuple[Any, ...], version: Version) -> Iterator[Step]:
     state = module.state_dict()
-    live = {quote(key): leaf for key, leaf in state.items() if is_tensor(leaf)}
+    live = {key: leaf for key, leaf in state.items() if is_tensor(leaf)}
     # What a module keeps besides tensors: its extra state, for which it alone is responsible.
-    others = [key for key in state if quote(key) not in live]
+    others = [key for key in state if key not in live]
     if any(getattr(getattr(state[key], "device", None), "type", "") == "meta" for key in others):
         raise RequestError(
             f"this {type(module).__name__} has no memory yet: it is on the meta device",
             hint='first: model.to_empty(device="cpu")',
         )
-    prefix = quote(*path) if path else _place(live, module, version)
-    found = _read(live, version, prefix, type(module).__name__)
-    part = version.under(prefix) if others else {}
-    missing = [key for key in others if key not in part]
-    if missing:
-        raise RequestError(f"{version.what} has no {missing[0]!r} for {type(module).__name__}")
-    new = {key: found[quote(key)] if quote(key) in found else part[key] for key in state}
+    match = _match(live, module, path, version)
+    read = _read(match, version, type(module).__name__)
+    found = {key: read[name] for name, key in match.keys.items()}
+    part = version.under(match.prefix) if others else {}
+    short = {bare(key): key for key in part if isinstance(key, str)}
+    for key in others:
+        own = key if key in part else short.get(bare(key))
+        if own is None:
+            raise RequestError(f"{version.what} has no {key!r} for {type(module).__name__}")
+        found[key] = part[own]
+    new = {key: found[key] for key in state}
     yield 1, functools.partial(_load, module, new, version.what)
 
 
@@ -244,33 +282,68 @@ def _part(live: Any, obj: Any, version: Version) -> Any:
     raise _unplaced([quote(key) for key in fitting], [quote(key) for key in members], obj, version)
 
 
-def _place(live: Mapping[str, Any], obj: Any, version: Version) -> str:
-    """Find the one part of a version that has the names of some tensors: how its names begin.
+def _match(keys: Mapping[Any, Any], obj: Any, path: tuple[Any, ...], version: Version) -> _Match:
+    """Find the part of a version that has the names of some tensors: at a path, or the only one there is.
+
+    Names are compared as they are first. A flat dict may have names of the version for its keys, as what ``to_torch``
+    gives has. What compiling a model or training it on several devices puts before names may stand on either side.
+
+    Parameters
+    ----------
+    keys
+        Tensors by the keys they have in ``obj``.
 
     Raises
     ------
     RequestError
-        If there is none, or several; it says which there are.
+        If there is no such part, or there are several; it says which there are.
     """
-    found: dict[str, set[str]] = {}
+    quoted = {quote(key): key for key in keys}
+    raw = {key: key for key in keys if isinstance(key, str)} if isinstance(obj, dict) else {}
+    ways = [(own, {name: name for name in version.names}) for own in (raw, quoted) if len(own) == len(keys)]
+    ways += [
+        ({bare(n): key for n, key in own.items()}, {bare(n): name for n, name in all_.items()}) for own, all_ in ways
+    ]
+    nearest: tuple[tuple[int, int], _Match] | None = None
+    parts: list[str] = []
+    for own, names in ways:
+        if len(own) < len(keys) or len(names) < len(version.names):
+            continue  # Without what was put before them, two have the same name.
+        live = {name: keys[key] for name, key in own.items()}
+        count, found = _found(live, names, quote(*path) if path else None)
+        fitting = [p for p, there in found.items() if len(there) == count[p] and not _missing(live, there)]
+        if len(fitting) == 1:
+            return _Match(own, live, names, fitting[0])
+        if fitting:
+            raise _unplaced(fitting, [], obj, version)
+        parts = parts or [prefix for prefix in count if prefix]
+        for prefix, there in found.items():
+            near = len(there), -count[prefix]
+            if nearest is None or near > nearest[0]:
+                nearest = near, _Match(own, live, names, prefix)
+    if nearest:
+        return nearest[1]  # What is wrong with it is said when it is read.
+    if path:
+        return _Match(quoted, {name: keys[key] for name, key in quoted.items()}, ways[0][1], quote(*path))
+    raise _unplaced([], parts, obj, version)
+
+
+def _found(live: Container[str], names: Iterable[str], only: str | None) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """How many names begin in each way (or in one only), and which of some tensors are among them."""
     count: dict[str, int] = {}
-    for name in version.names:
+    found: dict[str, set[str]] = {}
+    for name in names:
         at = -1
         while True:
             prefix, rest = name[: max(at, 0)], name[at + 1 :]
-            count[prefix] = count.get(prefix, 0) + 1
-            if rest in live:
-                found.setdefault(prefix, set()).add(rest)
+            if only is None or prefix == only:
+                count[prefix] = count.get(prefix, 0) + 1
+                if rest in live:
+                    found.setdefault(prefix, set()).add(rest)
             at = name.find("/", at + 1)
             if at < 0:
                 break
-    fitting = [p for p, names in found.items() if len(names) == count[p] and not _missing(live, names)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if not fitting and found:
-        # The one that comes nearest; what is wrong with it is said when it is read.
-        return max(found, key=lambda prefix: (len(found[prefix]), -count[prefix]))
-    raise _unplaced(fitting, [prefix for prefix in count if prefix], obj, version)
+    return count, found
 
 
 def _unplaced(fitting: list[str], parts: list[str], obj: Any, version: Version) -> RequestError:
@@ -290,7 +363,7 @@ def _missing(live: Mapping[str, Any], names: set[str]) -> list[str]:
     return [name for name in lacking if memory(live[name]) is None or memory(live[name]) not in present]
 
 
-def _read(live: Mapping[str, Any], version: Version, prefix: str, kind: str, *, whole: bool = True) -> dict[str, Any]:
+def _read(match: _Match, version: Version, kind: str, *, whole: bool = True) -> dict[str, Any]:
     """Read the tensors of a part of a version for those that are to be filled, which they are checked against.
 
     Parameters
@@ -301,10 +374,10 @@ def _read(live: Mapping[str, Any], version: Version, prefix: str, kind: str, *, 
     Returns
     -------
     dict
-        Torch tensors by the names of ``live``; where it is arrays that are to be filled, arrays.
+        Torch tensors by the names that were compared; where it is arrays that are to be filled, arrays.
     """
-    start = f"{prefix}/" if prefix else ""
-    there = {name.removeprefix(start): name for name in version.names if name.startswith(start)}
+    live, start = match.live, f"{match.prefix}/" if match.prefix else ""
+    there = {name.removeprefix(start): own for name, own in match.names.items() if name.startswith(start)}
     missing = _missing(live, {name for name in live if name in there})
     extra = [name for name in there if name not in live] if whole else []
     for names, fault in ((missing, "has no tensor {}, which the {} has"), (extra, "has tensor {}, which the {} lacks")):
@@ -335,7 +408,8 @@ def _read(live: Mapping[str, Any], version: Version, prefix: str, kind: str, *, 
     return found
 
 
-def _tensors(live: dict[str, Any], version: Version, prefix: str, *, whole: bool = True) -> Iterator[Step]:
+def _tensors(match: _Match, version: Version, *, whole: bool = True) -> Iterator[Step]:
+    live = match.live
     for name, leaf in live.items():
         if is_array(leaf) and not leaf.flags.writeable:
             raise RequestError(f"array {name!r} cannot be written to")
@@ -343,7 +417,7 @@ def _tensors(live: dict[str, Any], version: Version, prefix: str, *, whole: bool
     plain = {name: leaf for name, leaf in live.items() if not is_array(leaf)}
     if arrays and plain:
         raise RequestError("a dict holds either tensors or arrays", hint="fill them one after the other")
-    found = _read(live, version, prefix, "dict", whole=whole)
+    found = _read(match, version, "dict", whole=whole)
     for name, leaf in live.items():
         yield 1, functools.partial(_copy, leaf, found[name])
 
@@ -370,6 +444,22 @@ def _castable(new: Any, leaf: Any) -> bool:
 
     floats = [np.issubdtype(side.dtype, np.floating) or side.dtype.isbuiltin == 2 for side in (new, leaf)]
     return all(floats) or np.can_cast(new.dtype, leaf.dtype, "same_kind")
+
+
+def _unread(what: str, error: Exception) -> RequestError:
+    """What torch says of a file it refuses, in brief: it advises to run the file, and we do not."""
+    words = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error))
+    sentence = re.split(r"\.\s|\n", words, maxsplit=1)[0].strip()
+    refused = re.search(r"GLOBAL (\S+) was not an allowed", words)
+    if refused:
+        return RequestError(
+            f"{what} cannot be read as a torch file: {sentence}: it holds {refused[1]}, which is not plain data",
+            hint="if you trust it: git theta checkout REF -- PATH, and load the file with torch yourself",
+        )
+    return RequestError(
+        f"{what} cannot be read as a torch file: {sentence}",
+        hint="what is not a tensor, as in an optimizer, is kept in .pt files of tensors and plain values",
+    )
 
 
 def _misshapen(what: str, name: str, new: Any, leaf: Any) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["save", "write"]
+__all__ = ["checked", "save", "write"]
 
 _TEMPORARY = re.compile(r"\.theta-(?P<host>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}(\.[^.]*)?")
 
@@ -53,11 +53,7 @@ def save(worktree: Worktree, obj: Any, path: str | Path) -> tuple[str, ...]:
         If no format writes such a file, the format cannot hold the state, or the file cannot be tracked. What was there
         before is then still there.
     """
-    name = worktree.relative(path)
-    if ".git" in Path(name).parts:
-        raise RequestError(f"{shown(name)} is Git's own place", hint="save elsewhere")
-    if _is_ignored(worktree, name):
-        raise RequestError(f"{shown(name)} is ignored by Git", hint="remove it from .gitignore, or save elsewhere")
+    name = checked(worktree, path)
     with write(obj, Path(path)) as details:
         if worktree.filters([name])[name] == "theta":
             return details
@@ -67,6 +63,27 @@ def save(worktree: Worktree, obj: Any, path: str | Path) -> tuple[str, ...]:
             install_hooks(worktree)
         attributes.track(worktree, path=name)
         return (f"now tracking {shown(name)}", *details)
+
+
+def checked(worktree: Worktree, path: str | Path) -> str:
+    """Write a path as Git does, once it is known that a checkpoint can be saved there.
+
+    Raises
+    ------
+    RequestError
+        If it cannot.
+    GitError
+        If it lies outside the work tree.
+    """
+    name = worktree.relative(path)
+    if ".git" in Path(name).parts:
+        raise RequestError(f"{shown(name)} is Git's own place", hint="save elsewhere")
+    if _is_ignored(worktree, name):
+        raise RequestError(f"{shown(name)} is ignored by Git", hint="remove it from .gitignore, or save elsewhere")
+    if Path(path).is_dir():
+        raise RequestError(f"{path} is a folder")
+    writer(Path(path))
+    return name
 
 
 @contextlib.contextmanager

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from theta_jupyter.checkpoints.leaves import is_array, is_tensor
 from theta_jupyter.diffs.pair import Pair, Side
 from theta_jupyter.diffs.report import FileDiff
 from theta_jupyter.dtypes import nbytes
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.transfer import fetch_objects
-from theta_jupyter.states import is_checkpoint, state, tensors
+from theta_jupyter.states import bare, is_checkpoint, state, tensors
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, Record, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.survey import LiveCheckpoint, survey_file, survey_live
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -93,27 +94,20 @@ def live_pair(
     """
     if isinstance(obj, Checkpoint):
         return Pair(path, old, checkpoint_side(obj, old.manifest, progress), labels), ()
-    name = labels[1]
-    found = in_memory(obj, name)
-    prefix, count = place(found.keys(), old.manifest.records)
-    bare = {_bare(own): tensor for own, tensor in found.items()}
-    if len(bare) == len(found) and place(bare.keys(), old.manifest.records)[1] > count:
-        found, (prefix, _) = bare, place(bare.keys(), old.manifest.records)
-    under = {prefix + own: tensor for own, tensor in found.items()}
-    if not under.keys() & old.manifest.records.keys():
-        some = ", ".join(list(found)[:2])
-        raise RequestError(
-            f"no tensor of {name} is in {path}: it has {some}, the file {', '.join(list(old.manifest.records)[:2])}",
-            hint="compare it with the file it was saved to",
-        )
-    records = {own: record for own, record in old.manifest.records.items() if own.startswith(prefix)}
-    remarks = (f"compared with {prefix}... of the file; the rest of it was left out",) if prefix else ()
+    name, records = labels[1], old.manifest.records
+    found = in_memory(obj, name, records)
+    renamed, prefix = _aligned(found, records, name, path)
+    under = {renamed.get(own, prefix + own): tensor for own, tensor in found.items()}
+    within = _roots(under) if not prefix else ()
+    kept = {own for own in records if own.startswith(prefix) and (not within or own.partition("/")[0] in within)}
+    left = len(records) - len(kept)
+    part = f"{prefix}..." if prefix else ", ".join(f"{root}/..." for root in sorted(within))
+    remarks = (f"compared with {part} of the file; the rest of it was left out",) if left else ()
     # Tied weights are one tensor under several names in memory, and in some formats one name in the file.
-    seen = {_identity(tensor) for own, tensor in under.items() if own in records}
-    under = {own: tensor for own, tensor in under.items() if own in records or _identity(tensor) not in seen}
-    kept = replace(old.manifest, records={own: _owning(old.manifest, own, records) for own in records})
-    new = live_side(under, name, kept, progress)
-    return Pair(path, Side(kept, old.tensors), new, labels), remarks
+    seen = {_identity(tensor) for own, tensor in under.items() if own in kept}
+    under = {own: tensor for own, tensor in under.items() if own in kept or _identity(tensor) not in seen}
+    manifest = replace(old.manifest, records={own: _owning(old.manifest, own, kept) for own in records if own in kept})
+    return Pair(path, Side(manifest, old.tensors), live_side(under, name, manifest, progress), labels), remarks
 
 
 def live_side(found: Mapping[str, Any], name: str, like: Manifest | None = None, progress: Progress = silent) -> Side:
@@ -166,38 +160,82 @@ def file_diff(pair: Pair, *, remarks: tuple[str, ...] = (), stores: bool = True)
     )
 
 
-def in_memory(obj: Any, name: str) -> dict[str, Any]:
+def in_memory(obj: Any, name: str, records: Container[str] = ()) -> dict[str, Any]:
     """The tensors of a live object by name.
+
+    Parameters
+    ----------
+    records
+        Names in the file it is laid beside: the keys of a dict may be such names already, as those of a version that
+        was loaded are.
 
     Raises
     ------
     RequestError
         If it holds none.
     """
+    if isinstance(obj, dict) and any(key in records for key in obj) and all(map(_is_leaf, obj.values())):
+        return dict(obj)
     found = dict(obj) if is_checkpoint(obj) else tensors(state(obj))
     if not found:
-        raise RequestError(
-            f"{name} holds no tensors: it is a {type(obj).__name__}", hint="give a module, or a state dict"
-        )
+        kind = type(obj).__name__
+        raise RequestError(f"{name}, of type {kind}, holds no tensors", hint="give a module, or a state dict")
     return found
 
 
-def place(names: AbstractSet[str], records: Mapping[str, Record]) -> tuple[str, int]:
-    """Where in a file these names begin: where most of them are found; and how many are."""
-    found = Counter({"": len(names & records.keys())})
+def place(names: AbstractSet[str], records: Iterable[str]) -> tuple[list[str], int]:
+    """Where in a file these names begin: the places where most of them are found; and how many are."""
+    found: Counter[str] = Counter()
     for record in records:
-        parts = record.split("/")
-        for cut in range(1, len(parts)):
-            if "/".join(parts[cut:]) in names:
-                found["/".join(parts[:cut]) + "/"] += 1
-    # Of equally good places, the outermost.
-    prefix = max(found, key=lambda prefix: (found[prefix], -len(prefix)))
-    return prefix, found[prefix]
+        at = 0
+        while True:
+            if record[at:] in names:
+                found[record[:at]] += 1
+            at = record.find("/", at) + 1
+            if not at:
+                break
+    most = max(found.values(), default=0)
+    return [prefix for prefix, count in found.items() if count == most], most
 
 
-def _bare(name: str) -> str:
-    """A name without what compiling a model, or training it on several devices, puts before it."""
-    return name.replace("_orig_mod.", "").removeprefix("module.")
+def _aligned(
+    found: Mapping[str, Any], records: Mapping[str, Record], name: str, path: str
+) -> tuple[dict[str, str], str]:
+    """Which tensor of the file each in memory is, where their names differ by more than a beginning; and that."""
+    prefixes, count = place(found.keys(), records)
+    renamed: dict[str, str] = {}
+    own = {bare(record): record for record in records}
+    inside = {bare(key): key for key in found}
+    # On either side something may have been wrapped around the model, which then stands in every name.
+    if len(own) == len(records) and len(inside) == len(found):
+        wider, more = place(inside.keys(), own)
+        if more > count:
+            prefixes, count = wider, more
+            renamed = {key: own[wider[0] + short] for short, key in inside.items() if wider[0] + short in own}
+    if not count:
+        some, others = (", ".join(list(names)[:2]) for names in (found, records))
+        raise RequestError(
+            f"no tensor of {name} is in {path}: it has {some}, the file {others}",
+            hint="compare it with the file it was saved to",
+        )
+    if len(prefixes) > 1 and "" not in prefixes:
+        # As load does: which one is meant, the user knows.
+        parts = " and ".join(prefix.rstrip("/") for prefix in prefixes)
+        raise RequestError(
+            f"{name} could be {parts} of {path}", hint=f'say which, as {{"{prefixes[0].rstrip("/")}": {name}}}'
+        )
+    prefix = "" if "" in prefixes else prefixes[0]
+    return renamed, prefix
+
+
+def _roots(names: Iterable[str]) -> frozenset[str]:
+    """The parts of a file that names are of, if all are of some part."""
+    roots = [name.partition("/") for name in names]
+    return frozenset(root for root, _, _ in roots) if all(slash for _, slash, _ in roots) else frozenset()
+
+
+def _is_leaf(value: Any) -> bool:
+    return is_tensor(value) or is_array(value)
 
 
 def _owning(manifest: Manifest, name: str, kept: Container[str]) -> Record:

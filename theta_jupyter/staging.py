@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["chosen", "origin", "refuse_conflicts", "stage"]
+__all__ = ["chosen", "commit", "origin", "refuse_conflicts", "stage"]
 
 
 def chosen(worktree: Worktree, paths: Sequence[str | Path]) -> list[str]:
@@ -48,6 +48,48 @@ def stage(worktree: Worktree, names: Sequence[str], origin_blob: str, progress: 
     if names:
         env = {FROM: origin_blob} if origin_blob else {}
         worktree.git("add", "--all", "--", *names, env=env)
+
+
+def commit(
+    worktree: Worktree,
+    message: str,
+    names: Sequence[str],
+    derived_from: str = "",
+    progress: Progress = silent,
+    *,
+    only: bool = False,
+) -> None:
+    """Stage models and commit.
+
+    Parameters
+    ----------
+    only
+        Whether what else is staged stays out of the commit, and staged; it goes along all the same while a merge or a
+        cherry-pick is in progress, because Git makes no partial commit then.
+
+    Raises
+    ------
+    RequestError
+        If there is nothing to commit, or something is in conflict.
+    """
+    refuse_conflicts(worktree)
+    blob, trailer = origin(worktree, derived_from)
+    stage(worktree, names, blob, progress)
+    files = list(names)
+    if (worktree.top / attributes.FILE).exists():
+        worktree.git("add", "--", attributes.FILE)
+        files.append(attributes.FILE)
+    merging, picking = ((worktree.git_dir / f"{what}_HEAD").exists() for what in ("MERGE", "CHERRY_PICK"))
+    part = ["--", *files] if only and not merging and not picking else []
+    if not merging and not worktree.git("diff", "--cached", "--name-only", *part):
+        what = f"{', '.join(map(shown, names))} did not change" if only else "no tracked model changed"
+        raise RequestError(f"nothing to commit: {what}", hint="what is tracked: git theta ls-files")
+    extra = [f"--trailer=Theta-From: {trailer}"] if trailer else []
+    if part:
+        extra.append("--only")
+    # For a partial commit Git runs the filter once more.
+    env = {FROM: blob} if blob else {}
+    worktree.git("commit", "--quiet", "--no-edit", f"--message={message}", *extra, *part, env=env)
 
 
 def origin(worktree: Worktree, given: str) -> tuple[str, str]:

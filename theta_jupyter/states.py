@@ -16,7 +16,7 @@ from theta_jupyter.checkpoints.leaves import is_array, is_tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["is_checkpoint", "state", "tensors"]
+__all__ = ["bare", "is_checkpoint", "state", "tensors"]
 
 
 def state(obj: Any) -> Any:
@@ -54,6 +54,12 @@ def tensors(tree: Any) -> dict[str, Any]:
 def is_checkpoint(tree: Any) -> bool:
     """Whether it is a version that was loaded: a mapping whose names are flat already."""
     return isinstance(tree, Mapping) and callable(getattr(tree, "to_torch", None))
+
+
+def bare(name: str) -> str:
+    """The name of a tensor without what compiling a model, or training it on several devices, puts before it."""
+    part, slash, last = name.rpartition("/")
+    return part + slash + last.replace("_orig_mod.", "").removeprefix("module.")
 
 
 def _resolved(obj: Any, entered: set[int]) -> Any:

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from theta_jupyter import history, saving, staging
 from theta_jupyter.api import Repository
 from theta_jupyter.errors import RequestError
 from theta_jupyter.states import state as state_of
@@ -48,7 +49,9 @@ class Checkpointer:
     Raises
     ------
     RequestError
-        If ``every`` is not positive, or the message is empty or cannot be read.
+        If ``every`` is not positive, the message is empty or cannot be read, or nothing can be saved at ``path``.
+    GitError
+        If ``path`` lies outside the repository.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Checkpointer:
             raise RequestError(f"the message {message!r} cannot be read: {error}") from None
         if not told.strip():
             raise RequestError("a commit needs a message", hint='for example: message="step {step}"')
+        saving.checked(self.repository.worktree, self.path)
 
     def __call__(self, state: Any, step: int, /, *, final: bool = False, **metrics: Any) -> Commit | None:
         """Commit, if it is time.
@@ -96,17 +100,22 @@ class Checkpointer:
         return self.commit(state, step, **metrics) if final or step % self.every == 0 else None
 
     def commit(self, state: Any, step: int, /, **metrics: Any) -> Commit | None:
-        """Commit now; see :meth:`__call__`. Where several processes train, each must call it."""
+        """Commit now, and nothing else that is staged; see :meth:`__call__`.
+
+        Where several processes train, each must call it.
+        """
         # All of them, because the state of a model that is spread over processes is gathered from all of them.
         found = state_of(state)
         if _rank() != 0:
             return None
         self.repository.save(found, self.path, derived_from=self.derived_from)
-        worktree = self.repository.worktree
-        if not worktree.git("diff", "--cached", "--name-only", "--", worktree.relative(self.path)):
+        worktree, progress = self.repository.worktree, self.repository.progress
+        name = worktree.relative(self.path)
+        if not worktree.git("diff", "--cached", "--name-only", "--", name):
             return None
         message = _Words().vformat(self.message, (), {**metrics, "step": step})
-        return self.repository.commit(message, [self.path], derived_from=self.derived_from)
+        staging.commit(worktree, message, [name], self.derived_from, progress, only=True)
+        return history.commit(worktree, "HEAD")
 
     def transformers(self, on: On = "epoch") -> Any:
         """A callback for the ``Trainer`` of transformers.

@@ -226,11 +226,11 @@ def test_a_part_of_a_file_that_shares_weights_with_the_rest() -> None:
     repository = Repository()
     repository.track("run.pt")
     repository.commit("run")
-    assert repository.diff(model=net, paths=["run.pt"]).files == ()
+    assert repository.diff(model={"model": net}, paths=["run.pt"]).files == ()
     old = kept(net)
     step(net)
     for exact in (False, True):
-        diff = repository.diff(model=net, paths=["run.pt"], exact=exact)
+        diff = repository.diff(model={"model": net}, paths=["run.pt"], exact=exact)
         check(diff, old, kept(net), prefix="model/")
 
 
@@ -286,7 +286,7 @@ def test_what_cannot_be_compared() -> None:
         repository.diff(model=torch.nn.Linear(2, 2))
     nothings: list[Any] = [{}, 3, "HEAD", [], {"a": "b"}, torch.nn.ReLU()]
     for nothing in nothings:
-        with pytest.raises(RequestError, match="x holds no tensors: it is a "):
+        with pytest.raises(RequestError, match=r"x, of type .*, holds no tensors"):
             repository.diff(model=nothing, name="x")
     with pytest.raises(RequestError, match=r"no\.pt is not a tracked model in HEAD to compare model with"):
         repository.diff(model=Net(), paths=["no.pt"])
@@ -435,7 +435,7 @@ def test_models_and_states() -> None:
     assert compare(teacher, teacher.state_dict()).files == ()
     assert diff.detail("head.weight").singular
     assert names_and_sizes(compare({"x": np.ones(3)}, {"x": np.zeros(3)})) == {"x": ("M", pytest.approx(3**0.5))}
-    with pytest.raises(RequestError, match="old holds no tensors: it is a int"):
+    with pytest.raises(RequestError, match="old, of type int, holds no tensors"):
         compare(3, student)
 
 
@@ -600,7 +600,7 @@ def test_a_terminal_has_no_models(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["diff", "--with", "model"], ["diff", "--with", "model", "--no-index", MODEL]):
         status, out, error = say(capsys, *arguments)
         assert (status, out) == (1, "")
-        assert "model would be an object in memory, and a terminal has none" in error
+        assert "--with works in a notebook: a terminal has no models in memory" in error
         assert "%theta" in error
 
 
@@ -657,3 +657,54 @@ def test_a_version_that_was_loaded_is_not_read_whole(monkeypatch: pytest.MonkeyP
     (file,) = compare(old, some).files
     assert {tensor.name for tensor in file.tensors if tensor.status == "M"} == set(names)
     assert {tensor.name for tensor in file.tensors if tensor.status == "D"} == set(net.names()) - set(names)
+
+
+@pytest.mark.usefixtures("trained")
+def test_which_of_two_models_in_a_file_is_said_not_guessed() -> None:
+    net, average = Net(), Net(1)
+    repository = Repository()
+    repository.save({"ema": average, "model": net}, "two.pt", "two")
+    with pytest.raises(RequestError, match=r"could be ema and model of two\.pt") as error:
+        repository.diff(model=net, paths=["two.pt"])
+    assert error.value.hint == 'say which, as {"ema": model}'
+    assert repository.diff(model={"model": net}, paths=["two.pt"]).files == ()
+    before = kept(net)
+    step(net)
+    found = repository.diff(model={"model": net}, paths=["two.pt"])
+    check(found, before, kept(net), prefix="model/")
+    assert found.files[0].remarks == ("compared with model/... of the file; the rest of it was left out",)
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_model_may_stand_on_either_side() -> None:
+    net = Net(tied=True)
+    optimizer = step(net)
+    commit_training(net, optimizer)
+    save_file({name: t for name, t in net.state_dict().items() if name != "head.weight"}, "tied.safetensors")
+    before = kept(net)
+    step(net, optimizer)
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in net.state_dict().items()}
+    for live in (net, net.state_dict(), wrapped):
+        check(compare(live, "HEAD:run.pt"), kept(net), before, prefix="model/")
+        check(compare("HEAD:run.pt", live), before, kept(net), prefix="model/")
+        assert {t.status for t in compare(live, "tied.safetensors").files[0].tensors} == {"M"}
+    assert compare(wrapped, net).files == ()
+    assert compare(net, wrapped).files == ()
+    torch.save(wrapped, "wrapped.pt")
+    assert compare(net, "wrapped.pt").files == ()
+    assert Repository().diff(model=load("run.pt").to_torch(), paths=["run.pt"]).files == ()
+
+
+@pytest.mark.usefixtures("trained")
+def test_what_became_nan_comes_first() -> None:
+    net = Net()
+    with torch.no_grad():
+        net.embed.weight += 1
+        net.encoder[0].weight[3, 5] = torch.nan  # type: ignore[operator]  # a Linear
+        net.head.weight[0, :2] = torch.inf
+    for exact in (False, True):
+        (file,) = Repository().diff(model=net, exact=exact).files
+        assert {t.name: t.not_finite for t in file.tensors if t.not_finite} == {"encoder.0.weight": 1, "head.weight": 2}
+        assert "2 tensors with NaN or infinite values" in file.facts()
+        assert {row[1] for row in file.table().rows[:2]} == {"encoder.0.weight", "head.weight"}
+        assert {row[4] for row in file.table().rows[:2]} == {"1 not finite", "2 not finite"}

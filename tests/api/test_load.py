@@ -77,7 +77,7 @@ def test_names(repo: Repo, ref: str) -> None:
 def test_what_is_not_there(repo: Repo, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no\.pt is not a tracked checkpoint in HEAD"):
         load("no.pt", "HEAD")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(RequestError, match=r"no\.pt does not exist"):
         load("no.pt")
     with pytest.raises(GitError, match="'nope' is not a commit"):
         load(MODEL, "nope")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -323,6 +324,68 @@ def test_a_module_with_more_than_tensors(repo: Repo) -> None:
     assert repo.status() == ""
 
 
+def test_a_flat_dict_has_names_of_the_version(repo: Repo) -> None:
+    net = Net(1)
+    optimizer = torch.optim.AdamW(net.parameters())
+    step(net, optimizer)
+    Repository().save({"model": net, "optimizer": optimizer, "a/b": {"0": torch.ones(2)}}, "run.pt", "run")
+    state = load("run.pt").to_torch()
+    expected = bits(state)
+    for leaf in state.values():
+        leaf.zero_()
+    assert bits(load("run.pt", "HEAD", into=state)) == expected
+    name = "optimizer/state/0/exp_avg"
+    one = {name: torch.zeros_like(state[name])}
+    assert bits(load("run.pt", "HEAD", names=[name], into=one)) == {name: expected[name]}
+    assert load("run.pt", "HEAD", into={"a/b": {"0": torch.zeros(2)}})["a/b"]["0"].tolist() == [1, 1]
+    assert repo.status() == ""
+
+
+@pytest.mark.parametrize("before", ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."])
+def test_what_is_wrapped_around_a_model(repo: Repo, before: str) -> None:
+    def wrapped(net: torch.nn.Module) -> torch.nn.Module:
+        for part in reversed(before.split(".")[:-1]):
+            outer = torch.nn.Module()
+            outer.add_module(part, net)
+            net = outer
+        return net
+
+    first = Net(1)
+    Repository().save(first, "plain.pt", "plain")
+    Repository().save({"model": wrapped(first), "x": torch.ones(1)}, "wrapped.pt", "wrapped")
+    for path in ("plain.pt", "wrapped.pt"):
+        for live in (Net(2), wrapped(Net(2)), Net(2).state_dict(), wrapped(Net(2)).state_dict()):
+            load(path, "HEAD", into=live)
+            assert list(bits(live).values()) == list(bits(first).values())
+    placed = load("wrapped.pt", "HEAD", into={"model": Net(2)})
+    assert bits(placed["model"]) == bits(first)
+    Repository().save(Extra(5), "extra.pt", "extra")
+    extra = Extra(1)
+    load("extra.pt", "HEAD", into=wrapped(extra))
+    assert extra.count == 5
+    Repository().save(wrapped(torch.nn.Linear(2, 1)), "other.pt", "other")
+    with pytest.raises(RequestError, match="has nothing that fits this Net"):
+        load("other.pt", "HEAD", into=Net(2))
+    assert repo.status() == ""
+
+
+def test_a_compiled_model(repo: Repo) -> None:
+    first, net = Net(1), Net(2)
+    Repository().save(first, "net.safetensors", "one")
+    load("net.safetensors", "HEAD", into=torch.compile(net, backend="eager"))
+    assert bits(net) == bits(first)
+    assert repo.status() == ""
+
+
+@pytest.mark.parametrize("into", [None, {"a": torch.ones(1)}])
+def test_a_file_that_is_not_there(repo: Repo, tmp_path: Path, into: Any) -> None:
+    for path in ("missing.pt", tmp_path / "missing.pt"):
+        with pytest.raises(RequestError, match=r"missing\.pt does not exist"):
+            load(path, into=into)
+    with pytest.raises(RequestError, match=r"home is no file"):
+        load(repo.home, into=into)
+
+
 class Evil:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return Path.touch, (Path("ran"),)  # type: ignore[return-value]  # it need not work
@@ -341,5 +404,7 @@ def test_nothing_in_a_file_is_executed(repo: Repo, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RequestError, match=r"evil\.pt at HEAD cannot be read as a torch file") as caught:
         load("evil.pt", "HEAD", into=live)
     assert "weights_only" not in str(caught.value)
+    assert re.search(r": Weights only load failed: it holds \S+, which is not plain data$", caught.value.message)
+    assert "checkout" in caught.value.hint
     assert not (repo.top / "ran").exists()
     assert list((repo.theta / "tmp").glob("*")) == []

@@ -187,10 +187,43 @@ def test_a_wrong_origin_is_found_out_first(repo: Repo) -> None:
 def test_nothing_new_is_no_commit(repo: Repo) -> None:
     Repository().save(model(), "net.pt", "one")
     head = repo.head()
-    with pytest.raises(RequestError, match="nothing to commit"):
+    with pytest.raises(RequestError, match=r"nothing to commit: net\.pt did not change"):
         Repository().save(model(), "net.pt", "again")
     assert repo.head() == head
     assert repo.status() == ""
+
+
+def test_what_else_is_staged_stays_staged(repo: Repo) -> None:
+    (repo.top / "code.py").write_text("x = 1")
+    repo.git("add", "code.py")
+    for path in ("net.pt", "sub/[net] *.pt"):
+        commit = Repository().save(model(), path, "model", derived_from=MODEL)
+        assert commit.models == (path,)  # type: ignore[union-attr]  # a commit
+        assert repo.git("show", "--format=", "--name-only", "-z").split("\0")[:-1] == [".gitattributes", path]
+        assert repo.status() == "A  code.py\n"
+        assert same(load(path, "HEAD").to_torch(), model().state_dict())
+    with pytest.raises(RequestError, match=r"net\.pt did not change"):
+        Repository().save(model(), "net.pt", "again")
+    Repository().commit("all")
+    assert repo.git("show", "--format=", "--name-only") == "code.py\n"
+
+
+def test_a_first_commit_has_only_the_model(empty: Repo) -> None:
+    empty.git("init", "--quiet")
+    (empty.top / "code.py").write_text("x = 1")
+    empty.git("add", "code.py")
+    Repository().save(model(), MODEL, "first")
+    assert empty.git("ls-tree", "-r", "--name-only", "HEAD") == f".gitattributes\n{MODEL}\n"
+    assert empty.status() == "A  code.py\n"
+
+
+def test_a_merge_is_committed_as_a_whole(conflict: Repo) -> None:
+    (conflict.top / "code.py").write_text("x = 1")
+    conflict.git("add", "code.py")
+    Repository().checkout(paths=[MODEL], side="ours")
+    Repository().save(model(), "net.pt", "merged")
+    assert conflict.git("rev-parse", "HEAD^2") == conflict.git("rev-parse", "theirs")
+    assert conflict.status() == ""
 
 
 def test_a_conflict_is_left_alone(conflict: Repo) -> None:
@@ -311,7 +344,7 @@ class _Holder:
     ("line", "message", "hint"),
     [
         (["x.pt", "--save", "nett"], "there is no variable 'nett'", "did you mean net?"),
-        (["x.pt", "--save", "zzz"], "there is no variable 'zzz'", ""),
+        (["x.pt", "--save", "zzz"], "there is no variable 'zzz'", "run the cell that makes it first"),
         (["x.pt", "--save", "net.nope"], "'net.nope': a Sequential has no 'nope'", ""),
         (["--save", "net"], "--save needs one PATH, not 0", "git theta commit model.safetensors --save net"),
         (["x.pt", "y.pt", "--save", "net"], "--save needs one PATH, not 2", "git theta commit"),

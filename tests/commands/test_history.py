@@ -71,6 +71,6 @@ def test_log_has_miniatures(capsys: pytest.CaptureFixture[str]) -> None:
     first, head, second, one, legend = capsys.readouterr().out.splitlines()
     assert first == "2 commits"
     assert "change by block" in head
-    assert "·?··█" in second
+    assert "·█··█" in second
     assert "+++++" in one
     assert legend.startswith("change by block: ")

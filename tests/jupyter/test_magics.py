@@ -189,13 +189,15 @@ def test_diff_with_a_model_in_memory(shell: InteractiveShell) -> None:
     assert (staged["old"], staged["new"], staged["files"][0]["path"]) == ("index", "model", MODEL)
     value(shell, "class Trainer: pass")
     value(shell, "trainer = Trainer(); trainer.model = dict(model, c=model['c'] + 1)")
+    assert words(shell, "%theta diff HEAD --with mod") == ["model"]
+    assert words(shell, "%theta diff HEAD --with trainer.m") == ["trainer.model"]
     found = value(shell, f"%theta diff --with trainer.model -t c --exact -- {MODEL}")
     assert [(tensor.name, tensor.changed) for tensor in found.files[0].tensors] == [("c", 1.0)]
     assert value(shell, f"%theta diff --no-index {MODEL} --with model").files == ()
     for line, message in {
-        "%theta diff --with modle": "there is nothing called 'modle' here",
-        "%theta diff --with trainer.nothing": "there is nothing called 'trainer.nothing' here",
-        "%theta diff --with Trainer": "Trainer holds no tensors: it is a type\n  give a module, or a state dict",
+        "%theta diff --with modle": "there is no variable 'modle'",
+        "%theta diff --with trainer.nothing": "'trainer.nothing': a Trainer has no 'nothing'",
+        "%theta diff --with Trainer": "Trainer, of type type, holds no tensors\n  give a module, or a state dict",
         "%theta diff HEAD HEAD --with model": "a model takes the place of the new version",
     }.items():
         assert str(shell.run_cell(line).error_in_exec).startswith(message)

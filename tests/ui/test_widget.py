@@ -246,6 +246,25 @@ def test_measuring_replaces_estimates(open_notebook: Callable[..., Notebook], re
     expect(notebook.output(2)).to_contain_text("False")
 
 
+def test_an_exact_number_moves_no_row(open_notebook: Callable[..., Notebook], repository: Path) -> None:
+    notebook = open_notebook(repository, "order.ipynb", LOAD, SHOW)
+    notebook.run(0)
+    notebook.run(1)
+    diff = diff_in(notebook.output(1))
+    part(diff, "filter").fill("weight")
+    expect(part(diff, "table").locator("[data-name]").nth(2)).to_contain_text("~")
+    before = rows(diff)
+    row = part(diff, "table").locator(f'[data-name="{before[2]}"]')
+    expect(row).to_contain_text("~")
+    row.click()
+    assert selected(diff) == before[2]
+    expect(row).not_to_contain_text("~")
+    assert rows(diff) == before
+    part(diff, "measure").click()
+    expect(part(diff, "table")).not_to_contain_text("~", timeout=60_000)
+    assert rows(diff) == before
+
+
 def test_brushing_the_histogram_filters_the_table(
     open_notebook: Callable[..., Notebook], repository: Path, page: Page
 ) -> None:

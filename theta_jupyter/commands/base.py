@@ -50,33 +50,6 @@ class Session:
         """The repository around the current folder."""
         return Repository(".", self.progress)
 
-    def named(self, name: str) -> Any:
-        """What a name stands for in the kernel; ``trainer.model`` is looked up part by part.
-
-        Raises
-        ------
-        RequestError
-            If there is no such name, or no kernel.
-        """
-        if not self.names:
-            raise RequestError(
-                f"{name} would be an object in memory, and a terminal has none", hint="in a notebook: %theta"
-            )
-        first, *rest = name.split(".")
-        try:
-            found = self.names[first]
-            for part in rest:
-                found = getattr(found, part)
-        except (KeyError, AttributeError):
-            import difflib
-
-            near = difflib.get_close_matches(name, [key for key in self.names if not key.startswith("_")], 1)
-            raise RequestError(
-                f"there is nothing called {name!r} here",
-                hint=f"did you mean {near[0]}?" if near else "run its cell first",
-            ) from None
-        return found
-
 
 class Command(click.Command):
     """A command that knows what stood behind ``--``: paths, whatever they look like."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from theta_jupyter.commands.base import PATHS, REF, REF_OR_PATH, TENSORS, Session, as_json, split, theta
+from theta_jupyter.commands.variables import NAME, variable
 from theta_jupyter.comparing import compare, is_side
 from theta_jupyter.errors import RequestError, ThetaError
 from theta_jupyter.results import Message
@@ -47,6 +48,7 @@ def log(ctx: click.Context, arguments: tuple[str, ...], limit: int) -> Result:
     "--with",
     "model",
     metavar="NAME",
+    type=NAME,
     help="Compare with a model or state dict of this name in the notebook, as it is in memory.",
 )
 @click.option("--no-index", is_flag=True, help="Compare two files with each other, tracked or not.")
@@ -74,7 +76,7 @@ def diff(
     if no_index or any(is_side(argument) for argument in arguments) or _are_files(ctx, arguments):
         if len(arguments) + bool(model) != 2:
             raise RequestError("two files are compared with each other", hint=f"{ctx.command_path} REF:PATH PATH")
-        sides = [*arguments, *([session.named(model)] if model else [])]
+        sides = [*arguments, *([_live(session, model)] if model else [])]
         names = ("old", model or "new")
         found = compare(*sides, tensors=tensors, exact=exact, names=names, progress=session.progress)
         return _reported(found, report)
@@ -90,7 +92,7 @@ def diff(
         paths,
         tensors=tensors,
         exact=exact,
-        model=session.named(model) if model else None,
+        model=_live(session, model) if model else None,
         name=model or "model",
     )
     return _reported(found, report)
@@ -107,6 +109,10 @@ def _are_files(ctx: click.Context, arguments: tuple[str, ...]) -> bool:
         return True  # There is no repository, or not of both.
     filters = worktree.filters(paths)
     return any(filters.get(path) != "theta" for path in paths)
+
+
+def _live(session: Session, name: str) -> Any:
+    return variable(session, name, "--with", "in Python: Repository().diff(model=model)")
 
 
 def _reported(diff: Diff, target: str | None) -> Result:

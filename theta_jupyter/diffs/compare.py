@@ -66,6 +66,8 @@ class TensorDiff:
         How the new version is stored.
     stored
         Bytes it takes, of its own.
+    not_finite
+        How many values of the new version are NaN or infinite: no other number here says so.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TensorDiff:
     changed: float | None = None
     update: str = ""
     stored: int = 0
+    not_finite: int = 0
 
     @property
     def relative(self) -> float | None:
@@ -167,7 +170,6 @@ def _pair(source: str, name: str, old: Manifest, new: Manifest) -> TensorDiff:
         old_name=source if source != name else "",
         old_shape=a.shape if a.shape != b.shape else None,
         old_dtype=a.dtype if a.dtype != b.dtype else "",
-        # What is known of a storage is known of a tensor that is all of it.
         norm=before.norm if nbytes(a.dtype, a.shape) == before.nbytes else None,
     )
     if unchanged:
@@ -187,8 +189,13 @@ def _ratio(change: float, norm: float) -> float | None:
 def _alone(name: str, record: Record, status: Status, manifest: Manifest | None) -> TensorDiff:
     own = record.nodes[-1].place.stored if record.nodes else 0
     # What was only surveyed is not stored, nor is a tensor without values.
-    update = record.update if manifest and manifest.owner(name).nodes else ""
-    return TensorDiff(name, status, record.shape, record.dtype, math.prod(record.shape), update=update, stored=own)
+    owner = manifest.owner(name) if manifest else record
+    update = record.update if manifest and owner.nodes else ""
+    size = math.prod(record.shape)
+    # What is known of a storage is known of a tensor that is all of it.
+    covers = status != "D" and nbytes(record.dtype, record.shape) == owner.nbytes
+    strange = owner.not_finite if covers else 0
+    return TensorDiff(name, status, record.shape, record.dtype, size, update=update, stored=own, not_finite=strange)
 
 
 def _renamed(old: Manifest | None, new: Manifest | None) -> dict[str, str]:

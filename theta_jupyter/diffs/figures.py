@@ -164,7 +164,7 @@ def norms(tensors: Iterable[TensorDiff]) -> Spec:
             "range": [low, high],
             "zeroline": False,
         },
-        "yaxis": {"title": {"text": "tensors"}, "rangemode": "tozero", "tickformat": "d", "nticks": 5},
+        "yaxis": {"title": {"text": "tensors"}, "rangemode": "tozero", "dtick": _whole_step(max(counts))},
         "margin": {"l": 44, "r": 8, "t": 8, "b": 40},
         "height": 170,
         "bargap": 0.05,
@@ -293,6 +293,13 @@ def _range(logs: Iterable[float | None]) -> tuple[int, int]:
         return -4, -2
     low, high = math.floor(min(known)), math.ceil(max(known))
     return (low, high) if high > low else (low - 1, high)
+
+
+def _whole_step(most: int) -> int:
+    """Between ticks of an axis that counts: 1, 2 or 5 times a power of ten, so that there are about four."""
+    wanted = max(1.0, most / 4)
+    power = int(10 ** math.floor(math.log10(wanted)))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= wanted)
 
 
 def _names_axis(names: Sequence[str]) -> Spec:

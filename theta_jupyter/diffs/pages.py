@@ -32,6 +32,7 @@ body { font: 14px/1.5 system-ui, sans-serif; margin: 32px auto; max-width: 1100p
   background: Canvas; color: CanvasText; }
 h1 { font-size: 20px; font-weight: 600; margin: 0 0 24px; }
 h2 { font-size: 16px; font-weight: 600; margin: 32px 0 4px; }
+section { overflow-x: auto; }
 table { border-collapse: collapse; margin: 16px 0; font-size: 13px; }
 th { position: sticky; top: 0; background: Canvas; }
 tr:nth-child(even) td { background: color-mix(in srgb, CanvasText 4%, transparent); }

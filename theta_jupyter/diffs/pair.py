@@ -7,6 +7,7 @@ the object store, from a file, or from a model in memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from theta_jupyter.diffs.compare import TensorDiff, compare, with_exact
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from theta_jupyter.storage.arrays import Checkpoint
     from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["SMALL", "Pair", "Side"]
+__all__ = ["QUICK", "SMALL", "Pair", "Side"]
 
 SMALL = 1 << 20
 """Changed tensors of fewer bytes, on average over both versions, are measured even in a quick diff, where they are here
 and have no sketch: it costs no more than looking."""
+
+QUICK = 2000
+"""So many of them, at most."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,16 @@ class Pair:
     new: Side | None
     labels: tuple[str, str]
 
-    def compare(self) -> tuple[TensorDiff, ...]:
-        """Compare the manifests, and measure what is small and here."""
+    def compare(self, most: int = QUICK) -> tuple[TensorDiff, ...]:
+        """Compare the manifests, and measure what is small and here.
+
+        Parameters
+        ----------
+        most
+            How many tensors at the most; what others changed by is not known yet.
+        """
         diffs = compare(*(side.manifest if side else None for side in (self.old, self.new)))
-        return self.measured(diffs, [diff.name for diff in diffs if self._is_quick(diff)])
+        return self.measured(diffs, [diff.name for diff in islice(filter(self._is_quick, diffs), most)])
 
     def measured(
         self, diffs: Iterable[TensorDiff], names: Collection[str] | None = None, progress: Progress = silent

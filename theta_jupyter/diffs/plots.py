@@ -85,7 +85,7 @@ def _size(spec: Spec) -> tuple[float, float]:
         # Labels across hang down, aslant.
         beside, below = (0.07 * max(map(len, names), default=1) for names in (rows, columns))
         wide = max(beside, 0.5 * below) + min(7.0, max(0.8, 0.3 * len(spec["data"][0]["x"][:_MOST]))) + 1.4
-        return wide, min(9.0, max(1.2, 0.24 * len(spec["data"][0]["y"][:_MOST]))) + 0.9 * below + 0.5
+        return wide, min(6.5, max(1.2, 0.24 * len(spec["data"][0]["y"][:_MOST]))) + 0.9 * below + 0.5
     return 3.6, 2.2
 
 
@@ -124,6 +124,10 @@ def _axis(axes: Axes, spec: Spec, name: str) -> None:
         rotation: Any = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if "tickangle" in wanted else {}
         # Names are data: no mathematics in them.
         axis.set_ticks(ticks, _labels(spec, name)[: len(ticks)], parse_math=False, **rotation)
+    elif wanted.get("type") != "log":
+        from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+        axis.set_major_locator(MultipleLocator(wanted["dtick"]) if "dtick" in wanted else MaxNLocator(5))
     if "title" in wanted:
         axis.set_label_text(wanted["title"]["text"], color=INK, fontsize=8)
 

@@ -107,6 +107,9 @@ class FileDiff(Result):
             f"{len(changed)} of {len(self.tensors)} tensors changed" + (f" ({others})" if others else ""),
             f"{count_text(values)} of {count_text(total)} parameters",
         ]
+        strange = sum(bool(diff.not_finite) for diff in changed)
+        if strange:
+            parts.append(f"{strange} tensor{'s' * (strange != 1)} with NaN or infinite values")
         if relative is not None:
             parts.append(f"relative change {relative_text(relative, estimated=estimated)}")
         return (*parts, *stores)
@@ -385,7 +388,7 @@ def _row(diff: TensorDiff) -> tuple[str, ...]:
         " → ".join(short(part, 80) for part in (diff.old_name, diff.name) if part),
         f"{diff.old_dtype} → {diff.dtype}" if diff.old_dtype else diff.dtype,
         shape,
-        relative_text(diff.relative, estimated=diff.estimated) if known else "",
+        _relative(diff) if known else "",
         "" if diff.largest is None else f"{diff.largest:.2g}",
         "" if diff.changed is None else f"{100 * diff.changed:.3g} %",
         diff.update if kept else "",
@@ -393,7 +396,14 @@ def _row(diff: TensorDiff) -> tuple[str, ...]:
     )
 
 
+def _relative(diff: TensorDiff) -> str:
+    if diff.not_finite and diff.status:
+        return f"{count_text(diff.not_finite)} not finite"
+    return relative_text(diff.relative, estimated=diff.estimated)
+
+
 def _rank(diff: TensorDiff) -> tuple[float, str]:
     relative = diff.relative
-    size = math.inf if diff.status in {"A", "D", "S"} else relative if relative is not None else 0.0
-    return -size, diff.name
+    # What has become NaN is the news, whatever else is.
+    first = diff.not_finite or diff.status in {"A", "D", "S"}
+    return -(math.inf if first else relative if relative is not None else 0.0), diff.name

@@ -8,6 +8,7 @@ opens it without a kernel.
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from functools import cache
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
+from IPython import get_ipython
 
 from theta_jupyter._version import __version__
+from theta_jupyter.answers import Shown
 from theta_jupyter.commands import explain
 from theta_jupyter.errors import RequestError
 from theta_jupyter.jupyter.views import DiffView
@@ -121,6 +124,8 @@ def widget(result: Any) -> DiffWidget:
     found = _widgets.get(id(result))
     if found is None:
         # The widget keeps the result, so that its number is not given to another while the widget lives.
+        if isinstance(result, Shown):
+            diff = dataclasses.replace(diff, subject=" · ".join([result.commit.subject, *result.notes()]))
         found = _widgets[id(result)] = DiffWidget(diff, static=result.html())
         found._result, found._text = result, for_notebook(result.text())  # noqa: SLF001 - this module's own
     return found
@@ -128,6 +133,8 @@ def widget(result: Any) -> DiffWidget:
 
 def bundle(result: Result) -> Any:
     """Show a result as its widget, or as it is where it has none: what IPython asks for."""
+    if not _is_watched():
+        return result._repr_mimebundle_()
     try:
         return widget(result)._repr_mimebundle_()
     except RequestError:
@@ -140,6 +147,16 @@ def _told(error: BaseException) -> dict[str, str]:
     except BaseException as bug:  # noqa: BLE001 - who debugs has it raised; but this is another thread
         message, hint = f"{type(bug).__name__}: {bug}", ""
     return {"message": for_notebook(message), "hint": for_notebook(hint)}
+
+
+def _is_watched() -> bool:
+    """Whether somebody may be there to click.
+
+    A notebook that is run as a batch keeps the state of its widgets, and pages made of it would then show those, with
+    code from a network, instead of the picture. Who runs a batch answers no question of ``input()``, and says so.
+    """
+    shell = get_ipython()
+    return bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", True))
 
 
 _widgets: weakref.WeakValueDictionary[int, DiffWidget] = weakref.WeakValueDictionary()

@@ -207,7 +207,8 @@ def contiguous(data: memoryview, tensor: Any) -> memoryview:
 def _chosen(what: str, present: list[str], names: Sequence[str] | None) -> list[str]:
     if names is None:
         return present
-    unknown = [name for name in names if name not in set(present)]
+    known = set(present)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise RequestError(f"{what} has no tensor {unknown[0]!r}", hint=f"it has {len(present)}, such as {present[:3]}")
     return list(names)

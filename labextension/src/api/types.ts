@@ -31,6 +31,8 @@ export interface Tensor {
   largest: number | null;
   cosine: number | null;
   changed: number | null;
+  /** How many values of the new version are NaN or infinite; the other numbers are silent about these. */
+  not_finite: number;
   /** How the new version is stored, empty if it is not; and the bytes that takes. */
   update: string;
   stored: number;

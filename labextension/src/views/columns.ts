@@ -5,28 +5,38 @@ import type { CSSProperties } from 'react';
 
 import type { Tensor } from '../api/types';
 import {
+  NOT_FINITE,
   STATUS_WORDS,
   changeOf,
   cosineText,
   countText,
   general,
   isComparable,
+  notFinite,
+  notFiniteText,
   percentText,
   plain,
   relativeText,
   relativeValue,
   shapeText,
-  sizeText
+  sizeText,
+  storedAs
 } from './format';
-import type { Column } from './state';
+import { isUnmeasured, type Column } from './state';
 
-interface Heading {
+export interface Heading {
   column: Column;
   text: string;
   title: string;
   isNumber?: boolean;
-  /** Letters that a column of texts is wide, at most. */
+  /** Pixels; */
+  width?: number;
+  /** or as many letters as the widest cell, up to so many. */
   most?: number;
+  /** Left out where there is little room. */
+  isMinor?: boolean;
+  /** Empty until measured. */
+  isMeasured?: boolean;
   cell: (tensor: Tensor) => string;
   /** In full precision. */
   full?: (tensor: Tensor) => string;
@@ -36,37 +46,58 @@ const orNothing = (value: number | null, text: (value: number) => string): strin
   value === null ? '' : text(value);
 const exactly = (value: number | null): string => orNothing(value, String);
 
-export const HEADINGS: readonly Heading[] = [
-  { column: 'status', text: '', title: 'Status', cell: ({ status }) => status, full: t => STATUS_WORDS[t.status] },
-  { column: 'name', text: 'tensor', title: 'Name of the tensor', cell: nameOf },
-  { column: 'dtype', text: 'dtype', title: 'Type of the values', most: 13, cell: t => changeOf(t.old_dtype, t.dtype) },
+const HEADINGS: readonly Heading[] = [
   {
-    ...{ column: 'shape', text: 'shape', title: 'Shape', most: 25 },
+    column: 'status',
+    text: '',
+    title: 'Status',
+    width: 28,
+    cell: ({ status }) => status,
+    full: t => STATUS_WORDS[t.status]
+  },
+  { column: 'name', text: 'tensor', title: 'Name of the tensor', cell: nameOf },
+  {
+    ...{ column: 'dtype', text: 'dtype', title: 'Type of the values', most: 13, isMinor: true },
+    cell: t => changeOf(t.old_dtype, t.dtype)
+  },
+  {
+    ...{ column: 'shape', text: 'shape', title: 'Shape', most: 25, isMinor: true },
     cell: ({ old_shape, shape }) => changeOf(old_shape ? shapeText(old_shape) : '', shapeText(shape))
   },
   {
-    ...{ column: 'size', text: 'params', title: 'Number of values', isNumber: true },
+    ...{ column: 'size', text: 'params', title: 'Number of values', isNumber: true, width: 72, isMinor: true },
     cell: ({ size }) => countText(size),
     full: ({ size }) => String(size)
   },
   {
     ...{ column: 'relative', text: 'relative', title: 'Size of the change over what was: |new − old| / |old|' },
     isNumber: true,
-    cell: tensor => (isComparable(tensor) ? relativeText(relativeValue(tensor), tensor.estimated) : ''),
-    full: tensor => (tensor.estimated ? 'estimated: ' : '') + exactly(relativeValue(tensor))
+    most: 18,
+    cell: relativeOf,
+    full: tensor =>
+      notFinite(tensor) > 0 ? NOT_FINITE : (tensor.estimated ? 'estimated: ' : '') + exactly(relativeValue(tensor))
   },
   {
-    ...{ column: 'largest', text: 'largest', title: 'Largest difference of a value', isNumber: true },
+    ...{ column: 'largest', text: 'largest', title: 'Largest difference of a value', isNumber: true, width: 84 },
+    isMeasured: true,
     cell: ({ largest }) => orNothing(largest, value => general(value, 2)),
     full: ({ largest }) => exactly(largest)
   },
   {
-    ...{ column: 'cosine', text: 'cosine', title: 'Cosine of the angle between old and new', isNumber: true },
+    ...{
+      column: 'cosine',
+      text: 'cosine',
+      title: 'Cosine of the angle between old and new',
+      isNumber: true,
+      width: 96
+    },
+    isMeasured: true,
     cell: ({ cosine }) => orNothing(cosine, cosineText),
     full: ({ cosine }) => exactly(cosine)
   },
   {
-    ...{ column: 'changed', text: 'values', title: 'Share of values that changed', isNumber: true },
+    ...{ column: 'changed', text: 'values', title: 'Share of values that changed', isNumber: true, width: 72 },
+    isMeasured: true,
     cell: ({ changed }) => orNothing(changed, percentText),
     full: ({ changed }) => exactly(changed)
   },
@@ -75,11 +106,11 @@ export const HEADINGS: readonly Heading[] = [
     text: 'stored as',
     title: 'How the new version is stored',
     most: 18,
-    cell: ({ update }) => plain(update)
+    cell: tensor => plain(storedAs(tensor))
   },
   {
-    ...{ column: 'stored', text: 'stored', title: 'Bytes that takes', isNumber: true },
-    cell: ({ stored, update }) => (update ? sizeText(stored) : ''),
+    ...{ column: 'stored', text: 'stored', title: 'Bytes that takes', isNumber: true, width: 72 },
+    cell: tensor => (storedAs(tensor) ? sizeText(tensor.stored) : ''),
     full: ({ stored }) => `${stored} bytes`
   }
 ];
@@ -88,11 +119,39 @@ function nameOf({ old_name, name }: Tensor): string {
   return changeOf(plain(old_name), plain(name));
 }
 
-/** Letters of the widest cell, so that columns are as wide as they need to be, and stay so whatever is filtered. */
-export function lettersOf(tensors: readonly Tensor[]): CSSProperties {
-  const widths = HEADINGS.filter(({ most }) => most).map(({ column, text, cell, most = 0 }) => {
-    const longest = tensors.reduce((letters, tensor) => Math.max(letters, cell(tensor).length), text.length + 2);
-    return [`--theta-${column}`, Math.min(most, longest)];
+function relativeOf(tensor: Tensor): string {
+  if (notFinite(tensor) > 0) {
+    return notFiniteText(tensor);
+  }
+  return isComparable(tensor) ? relativeText(relativeValue(tensor), tensor.estimated) : '';
+}
+
+/** The columns that have something to say of some tensors, or will have once these are measured. */
+export function headingsOf(tensors: readonly Tensor[], isNarrow: boolean): Heading[] {
+  const isWaiting = tensors.some(isUnmeasured);
+  const hasText = ({ cell }: Heading): boolean => tensors.some(tensor => cell(tensor) !== '');
+  const all = HEADINGS.filter(heading => (isWaiting && heading.isMeasured === true) || hasText(heading));
+  return isNarrow ? all.filter(({ isMinor }) => !isMinor) : all;
+}
+
+/** What a row is laid out by: as wide as it needs to be, and the same for every row, whatever is filtered. */
+export function layoutOf(headings: readonly Heading[], tensors: readonly Tensor[]): CSSProperties {
+  const letters = ({ text, cell, most = 0 }: Heading): number =>
+    Math.min(
+      most,
+      tensors.reduce((longest, tensor) => Math.max(longest, cell(tensor).length), text.length + 2)
+    );
+  const widths = headings.map(heading => {
+    const { column, width } = heading;
+    if (column === 'name') {
+      return 'var(--theta-name)';
+    }
+    if (width) {
+      return `${width}px`;
+    }
+    const count = letters(heading);
+    return `calc(16px + 1ch * ${column === 'shape' ? `min(${count}, var(--theta-shape))` : count})`;
   });
-  return Object.fromEntries(widths) as CSSProperties;
+  const tracks = widths.map((width, index) => (headings[index]?.column === 'name' ? `minmax(${width}, 1fr)` : width));
+  return { '--theta-tracks': tracks.join(' '), '--theta-width': `calc(${widths.join(' + ')})` } as CSSProperties;
 }

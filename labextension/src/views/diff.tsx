@@ -19,7 +19,7 @@ import { Heatmap } from './heatmap';
 import { Message } from './message';
 import { Norms } from './norms';
 import type { Session, Snapshot } from './session';
-import { isLit, sorted } from './state';
+import { isLit } from './state';
 import { Summary } from './summary';
 import { Table } from './table';
 import { TensorDetail } from './tensor';
@@ -76,10 +76,10 @@ function Loading(): ReactElement {
 function Body({ data, snapshot, session }: { data: FileDiff; snapshot: Snapshot; session: Session }): ReactElement {
   const { state, selected: detail } = snapshot;
   const { dispatch, share } = session;
-  const { filter, range, hideUnchanged, sort, selection } = state;
+  const { filter, range, hideUnchanged, sort, order, selection } = state;
   const { tensors, heatmap, norms } = data;
   const lit = useMemo(() => isLit(filter, range), [filter, range]);
-  const ordered = useMemo(() => sorted(tensors, sort), [tensors, sort]);
+  const ordered = useMemo(() => order.flatMap(place => tensors[place] ?? []), [tensors, order]);
   const rows = useMemo(
     () => ordered.filter(tensor => (!hideUnchanged || tensor.status) && (!lit || lit(tensor))),
     [ordered, hideUnchanged, lit]
@@ -96,11 +96,12 @@ function Body({ data, snapshot, session }: { data: FileDiff; snapshot: Snapshot;
   if (!tensors.length) {
     return <>{notes}</>;
   }
+  const hasFigures = Boolean(heatmap ?? norms);
   const shared = { tensors, selected, isLit: litLater, onSelect };
   return (
     <>
-      <div className={heatmap || norms ? 'theta-columns' : undefined}>
-        {(heatmap ?? norms) && (
+      <div className={hasFigures ? 'theta-columns' : 'theta-alone'}>
+        {hasFigures && (
           <div className="theta-overview">
             {heatmap && <Heatmap figure={heatmap} {...shared} />}
             {norms && (
@@ -108,8 +109,16 @@ function Body({ data, snapshot, session }: { data: FileDiff; snapshot: Snapshot;
             )}
           </div>
         )}
-        <div className="theta-detail">
-          <TensorDetail tensor={selected} detail={detail} />
+        <div className={`theta-detail${selected ? ' theta-chosen' : ''}`}>
+          <TensorDetail
+            tensor={selected}
+            detail={detail}
+            hint={
+              hasFigures
+                ? 'Click a cell, a bar or a row to see what changed in a tensor.'
+                : 'Click a row to see a tensor.'
+            }
+          />
         </div>
       </div>
       <Table

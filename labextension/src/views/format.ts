@@ -61,6 +61,18 @@ export function relativeText(value: number | null, estimated = false): string {
   return value === null ? '?' : `${estimated ? '~' : ''}${general(value, 2)}`;
 }
 
+/** How many values of the new version are no numbers to reckon with. */
+export function notFinite({ not_finite }: Tensor): number {
+  return not_finite;
+}
+
+export const NOT_FINITE = 'values that are NaN or infinite';
+
+/** What stands in the place of the relative change of a tensor that has such values. */
+export function notFiniteText(tensor: Tensor): string {
+  return `${countText(notFinite(tensor))} not finite`;
+}
+
 /** Whether relative change means something: the tensor was there before, in the same shape. */
 export function isComparable({ status }: Tensor): boolean {
   return status !== 'A' && status !== 'D' && status !== 'S';
@@ -71,7 +83,14 @@ export function changeText(tensor: Tensor): string {
   if (!isComparable(tensor) || !tensor.status) {
     return STATUS_WORDS[tensor.status];
   }
-  return `${relativeText(relativeValue(tensor), tensor.estimated)} relative`;
+  return notFinite(tensor) > 0
+    ? notFiniteText(tensor)
+    : `${relativeText(relativeValue(tensor), tensor.estimated)} relative`;
+}
+
+/** How the new version is stored, if there is one that is. */
+export function storedAs({ status, update }: Tensor): string {
+  return status === 'D' ? '' : update;
 }
 
 /** A cosine: how far from 1 it is, is what matters. */

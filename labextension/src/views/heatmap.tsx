@@ -46,6 +46,13 @@ function cellsOf(meta: { rows?: string[]; columns?: string[] }, tensors: readonl
   return cells;
 }
 
+/** Texts in the cells that have no colour. */
+interface Letters {
+  x?: number[];
+  y?: number[];
+  textfont?: object;
+}
+
 interface Axis {
   tickvals?: number[];
   ticktext?: string[];
@@ -123,7 +130,7 @@ export function Heatmap({ figure, tensors, selected, isLit, onSelect }: Props): 
     // Cells of a few pixels have no room for gaps and letters.
     const [heat, ...letters] = figure.data;
     const first = size.cell < 6 ? { ...heat, xgap: 0, ygap: 0 } : heat;
-    const others = size.cell < 10 ? [] : letters;
+    const others = size.cell < 10 ? [] : (letters as Letters[]);
     if (!first || !isLit) {
       return first ? [first, ...others] : [];
     }
@@ -136,9 +143,14 @@ export function Heatmap({ figure, tensors, selected, isLit, onSelect }: Props): 
         row[x] = 1;
       }
     }
+    // A veil cannot cover letters: Plotly draws texts above all heatmaps.
+    const dimmed = others.map(trace => {
+      const color = trace.x?.map((x, index) => (veil[trace.y?.[index] ?? -1]?.[x] ? theme.grid : theme.text));
+      return { ...trace, textfont: { ...trace.textfont, color } };
+    });
     const scale = [0, 1].map(end => [end, theme.surface]);
     const above = { type: 'heatmap', z: veil, zmin: 0, zmax: 1, colorscale: scale, showscale: false, opacity: 0.8 };
-    return [first, { ...above, hoverinfo: 'skip' }, ...others];
+    return [first, { ...above, hoverinfo: 'skip' }, ...dimmed];
   }, [figure, size, cells, meta, isLit, theme]);
 
   const layout = useMemo(() => {

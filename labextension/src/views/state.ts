@@ -5,12 +5,12 @@
  * Everything here is pure: who loads and who draws is elsewhere.
  */
 import type { FileDiff, Refreshed, Tensor } from '../api/types';
-import { isComparable, relativeValue } from './format';
+import { isComparable, notFinite, relativeValue, storedAs } from './format';
 
 export type Column =
   'status' | 'name' | 'dtype' | 'shape' | 'size' | 'relative' | 'largest' | 'cosine' | 'changed' | 'update' | 'stored';
 
-/** `change` is the order to start with: what is wholly new or gone first, then by relative change. */
+/** `change` is the order to start with: what is broken first, then what is wholly new or gone, then by relative change. */
 export interface Sort {
   by: Column | 'change';
   down: boolean;
@@ -31,6 +31,8 @@ export interface State extends Shared {
   data: FileDiff | null;
   range: Range | null;
   sort: Sort;
+  /** Places in `data.tensors`, as sorted when they were loaded or somebody last sorted: exact numbers move no row. */
+  order: readonly number[];
 }
 
 export type Action =
@@ -42,7 +44,7 @@ export type Action =
   | { type: 'sort'; by: Column };
 
 export function initial(shared: Shared): State {
-  return { ...shared, data: null, range: null, sort: { by: 'change', down: true } };
+  return { ...shared, data: null, range: null, sort: { by: 'change', down: true }, order: [] };
 }
 
 export function reduce(state: State, action: Action): State {
@@ -50,7 +52,7 @@ export function reduce(state: State, action: Action): State {
     case 'share':
       return { ...state, ...action.part };
     case 'load':
-      return { ...state, data: action.data, range: null };
+      return { ...state, data: action.data, range: null, order: orderOf(action.data?.tensors ?? [], state.sort) };
     case 'exact': {
       if (state.data?.path !== action.path) {
         return state;
@@ -67,7 +69,8 @@ export function reduce(state: State, action: Action): State {
       const { by } = action;
       // Numbers start with the largest, words with A.
       const down = state.sort.by === by ? !state.sort.down : !WORDS.has(by);
-      return { ...state, sort: { by, down } };
+      const sort = { by, down };
+      return { ...state, sort, order: orderOf(state.data?.tensors ?? [], sort) };
     }
   }
 }
@@ -84,7 +87,17 @@ export function weight(tensor: Tensor): number {
 
 function byChange(a: Tensor, b: Tensor): number {
   // Two that are infinite have a difference that is no number; they are ordered by what is left.
-  return Number(isComparable(a)) - Number(isComparable(b)) || weight(b) - weight(a) || byName(a, b);
+  return (
+    Number(isBroken(b)) - Number(isBroken(a)) ||
+    Number(isComparable(a)) - Number(isComparable(b)) ||
+    weight(b) - weight(a) ||
+    byName(a, b)
+  );
+}
+
+/** Whether a change has left values that are NaN or infinite; a mask that always had them has not changed. */
+function isBroken(tensor: Tensor): boolean {
+  return tensor.status !== '' && notFinite(tensor) > 0;
 }
 
 function byName(a: Tensor, b: Tensor): number {
@@ -105,16 +118,22 @@ const VALUES: Record<Column, (tensor: Tensor) => string | number | null> = {
   dtype: ({ dtype }) => dtype,
   shape: ({ shape }) => shape.length * 1e15 + (shape[0] ?? 0),
   size: ({ size }) => size,
-  relative: tensor => (isComparable(tensor) ? relativeValue(tensor) : null),
+  relative: tensor => (notFinite(tensor) > 0 ? Infinity : isComparable(tensor) ? relativeValue(tensor) : null),
   largest: ({ largest }) => largest,
   cosine: ({ cosine }) => cosine,
   changed: ({ changed }) => changed,
-  update: ({ update }) => update || null,
-  stored: ({ stored }) => stored
+  update: tensor => storedAs(tensor) || null,
+  stored: tensor => (storedAs(tensor) ? tensor.stored : null)
 };
 
+/** The places of tensors, in the order asked for. */
+function orderOf(tensors: readonly Tensor[], sort: Sort): number[] {
+  const places = new Map(tensors.map((tensor, index) => [tensor, index]));
+  return sorted(tensors, sort).flatMap(tensor => places.get(tensor) ?? []);
+}
+
 /** Tensors in the order asked for. What has no value comes last, whichever way. */
-export function sorted(tensors: readonly Tensor[], { by, down }: Sort): Tensor[] {
+function sorted(tensors: readonly Tensor[], { by, down }: Sort): Tensor[] {
   if (by === 'change') {
     return [...tensors].sort(byChange);
   }

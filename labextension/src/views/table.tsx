@@ -5,11 +5,11 @@
  * cursor moves inside it, and Enter selects. Sorting and filtering happen before, in `state.ts`.
  */
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
-import type { KeyboardEvent, ReactElement } from 'react';
+import { memo, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'react';
+import type { KeyboardEvent, ReactElement, RefObject } from 'react';
 
 import type { Tensor } from '../api/types';
-import { HEADINGS, lettersOf } from './columns';
+import { headingsOf, layoutOf, type Heading } from './columns';
 import { STATUS_WORDS } from './format';
 import type { Column, Sort } from './state';
 
@@ -26,13 +26,17 @@ interface Props {
 /** Pixels, as the style sheet has them. */
 const ROW = 24;
 const HEAD = 28;
-/** At most so many letters at the end of a name are never cut. */
+/** At most so many letters at the end of a name are never cut; fewer where there is little room. */
 const TAIL = 30;
+const NARROW_TAIL = 16;
+const NARROW = 700;
 
 export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Props): ReactElement {
   const id = useId();
-  const letters = useMemo(() => lettersOf(tensors), [tensors]);
   const scroller = useRef<HTMLDivElement>(null);
+  const isNarrow = useIsNarrow(scroller);
+  const headings = useMemo(() => headingsOf(tensors, isNarrow), [tensors, isNarrow]);
+  const layout = useMemo(() => layoutOf(headings, tensors), [headings, tensors]);
   const [cursor, setCursor] = useState(0);
   const at = Math.min(cursor, rows.length - 1);
   const virtual = useVirtualizer({
@@ -44,8 +48,8 @@ export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Prop
     scrollPaddingEnd: HEAD + 16
   });
 
-  // Whoever selects, the row comes into view. An exact number may move it, and it stays in view; but the table does not
-  // jump to it from elsewhere, or because somebody sorts.
+  // Whoever selects, the row comes into view. An exact number may bring other rows into a range, or out of it, and it
+  // stays in view; but the table does not jump to it from elsewhere, or because somebody sorts.
   const index = useMemo(() => rows.findIndex(({ name }) => name === selection), [rows, selection]);
   const last = useRef({ selection: '', index: -1, tensors });
   useEffect(() => {
@@ -94,8 +98,8 @@ export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Prop
   return (
     <div
       ref={scroller}
-      className="theta-table"
-      style={letters}
+      className={`theta-table${isNarrow ? ' theta-narrow' : ''}`}
+      style={layout}
       data-testid="theta-table"
       role="grid"
       tabIndex={0}
@@ -105,7 +109,7 @@ export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Prop
       onKeyDown={onKeyDown}
     >
       <div className="theta-row theta-head" role="row" aria-rowindex={1}>
-        {HEADINGS.map(({ column, text, title, isNumber }) => {
+        {headings.map(({ column, text, title, isNumber }) => {
           const isSorted = sort.by === column;
           return (
             <div
@@ -139,6 +143,8 @@ export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Prop
                 index={index}
                 top={start}
                 tensor={tensor}
+                headings={headings}
+                tail={isNarrow ? NARROW_TAIL : TAIL}
                 isSelected={tensor.name === selection}
                 isCursor={index === at}
                 onSelect={onSelect}
@@ -151,17 +157,41 @@ export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Prop
   );
 }
 
+/** Whether an element is narrow; of one that is not seen, what it was before. */
+function useIsNarrow(ref: RefObject<HTMLElement>): boolean {
+  const [isNarrow, setNarrow] = useState(false);
+  useLayoutEffect(() => {
+    const element = ref.current;
+    if (!element) {
+      return;
+    }
+    const measure = (): void => {
+      if (element.offsetWidth) {
+        setNarrow(element.offsetWidth < NARROW);
+      }
+    };
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [ref]);
+  return isNarrow;
+}
+
 interface RowProps {
   id: string;
   index: number;
   top: number;
   tensor: Tensor;
+  headings: readonly Heading[];
+  tail: number;
   isSelected: boolean;
   isCursor: boolean;
   onSelect: (name: string) => void;
 }
 
-const Row = memo(function Row({ id, index, top, tensor, isSelected, isCursor, onSelect }: RowProps): ReactElement {
+const Row = memo(function Row(props: RowProps): ReactElement {
+  const { id, index, top, tensor, headings, tail, isSelected, isCursor, onSelect } = props;
   return (
     // eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/interactive-supports-focus -- the grid has the focus, and its keys
     <div
@@ -174,7 +204,7 @@ const Row = memo(function Row({ id, index, top, tensor, isSelected, isCursor, on
       style={{ transform: `translateY(${top}px)` }}
       onClick={() => onSelect(tensor.name)}
     >
-      {HEADINGS.map(({ column, cell, full, isNumber }) => {
+      {headings.map(({ column, cell, full, isNumber }) => {
         const text = cell(tensor);
         return (
           <div
@@ -183,7 +213,13 @@ const Row = memo(function Row({ id, index, top, tensor, isSelected, isCursor, on
             className={isNumber ? 'theta-number' : column === 'name' ? 'theta-name' : undefined}
             title={text && (full?.(tensor) ?? text)}
           >
-            {column === 'status' ? <StatusMark tensor={tensor} /> : column === 'name' ? <Name text={text} /> : text}
+            {column === 'status' ? (
+              <StatusMark tensor={tensor} />
+            ) : column === 'name' ? (
+              <Name text={text} tail={tail} />
+            ) : (
+              text
+            )}
           </div>
         );
       })}
@@ -192,8 +228,8 @@ const Row = memo(function Row({ id, index, top, tensor, isSelected, isCursor, on
 });
 
 /** A name that is cut, if at all, before its end: that tells more than its middle. */
-function Name({ text }: { text: string }): ReactElement {
-  const start = Math.max(0, text.length - TAIL);
+function Name({ text, tail }: { text: string; tail: number }): ReactElement {
+  const start = Math.max(0, text.length - tail);
   const dot = text.indexOf('.', start);
   const cut = dot > 0 && start > 0 ? dot : start;
   return (

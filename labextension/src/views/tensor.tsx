@@ -8,17 +8,21 @@ import type { ReactElement } from 'react';
 
 import type { Tensor } from '../api/types';
 import {
+  NOT_FINITE,
   changeOf,
   cosineText,
   countText,
   general,
   isComparable,
+  notFinite,
+  notFiniteText,
   percentText,
   plain,
   relativeText,
   relativeValue,
   shapeText,
-  sizeText
+  sizeText,
+  storedAs
 } from './format';
 import { Message } from './message';
 import { Plot } from './plot';
@@ -31,13 +35,15 @@ const SHOWN = new Set(['type', 'shape', 'was called', 'values', 'changed', 'rela
 interface Props {
   tensor: Tensor | undefined;
   detail: Selected | null;
+  /** What to do while no tensor is selected. */
+  hint: string;
 }
 
-export function TensorDetail({ tensor, detail }: Props): ReactElement {
+export function TensorDetail({ tensor, detail, hint }: Props): ReactElement {
   if (!tensor) {
     return (
       <section className="theta-tensor" data-testid="theta-tensor" data-name="" data-ready="false">
-        <p className="theta-hint">Click a cell, a bar or a row to see what changed in a tensor.</p>
+        <p className="theta-hint">{hint}</p>
       </section>
     );
   }
@@ -80,11 +86,11 @@ export function TensorDetail({ tensor, detail }: Props): ReactElement {
             ))}
         </dl>
       )}
-      {!answer && tensor.update && (
+      {!answer && storedAs(tensor) && (
         <dl>
           <div>
             <dt>stored as</dt>
-            <dd>{`${plain(tensor.update)}, ${sizeText(tensor.stored)}`}</dd>
+            <dd>{`${plain(storedAs(tensor))}, ${sizeText(tensor.stored)}`}</dd>
           </div>
         </dl>
       )}
@@ -115,8 +121,10 @@ function Numbers({ tensor, isWaiting }: { tensor: Tensor; isWaiting: boolean }):
   const { estimated, largest, cosine, changed } = tensor;
   const unknown = isWaiting ? '…' : '–';
   const relative = relativeValue(tensor);
-  const numbers: [string, number | null, string][] = [
-    ['relative', relative, relativeText(relative, estimated)],
+  const numbers: [label: string, full: number | string | null, text: string][] = [
+    notFinite(tensor) > 0
+      ? ['relative', NOT_FINITE, notFiniteText(tensor)]
+      : ['relative', relative, relativeText(relative, estimated)],
     ['largest', largest, largest === null ? unknown : general(largest, 2)],
     ['cosine', cosine, cosine === null ? unknown : cosineText(cosine)],
     ['values changed', changed, changed === null ? unknown : percentText(changed)]
