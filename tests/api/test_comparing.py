@@ -601,7 +601,7 @@ def test_a_terminal_has_no_models(capsys: pytest.CaptureFixture[str]) -> None:
         status, out, error = say(capsys, *arguments)
         assert (status, out) == (1, "")
         assert "--with works in a notebook: a terminal has no models in memory" in error
-        assert "%theta" in error
+        assert "Repository().diff(model=model)" in error
 
 
 def test_details_are_data(trained: Repo) -> None:
