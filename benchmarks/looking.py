@@ -60,7 +60,11 @@ def look(folder: Path, *, rounds: int, quick: bool, say: Callable[[str], None]) 
 
 
 def _many(folder: Path, count: int, rounds: int) -> list[float]:
+    folder.mkdir()
+    # A repository of its own, first: the folder lies in one, which must not be set up.
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
     repository, _ = Repository.init(folder)
+    assert repository.worktree.top == folder.resolve()
     repository.worktree.git("config", "user.name", "Benchmark")
     repository.worktree.git("config", "user.email", "benchmark@example.invalid")
     (folder / ".gitattributes").write_text("m.safetensors filter=theta diff=theta merge=theta -text\n")
