@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from theta_jupyter.changes import chosen, label, manifests, require
 from theta_jupyter.diffs.pair import Pair, Side
 from theta_jupyter.diffs.report import Diff
-from theta_jupyter.errors import NotARepositoryError, RequestError
+from theta_jupyter.errors import NotARepositoryError, RequestError, ThetaError
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.sides import (
     checkpoint_side,
@@ -140,7 +140,7 @@ def is_side(text: str) -> bool:
         return False
     try:
         Worktree.find(".").resolve(ref)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is not that
+    except (ThetaError, ValueError):  # No repository, no such ref, or what no command can be given: a NUL.
         return False
     return True
 
