@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import versions
+from benchmarks.joining import join
 from benchmarks.looking import look
 from benchmarks.measure import Bystanders, machine
 from benchmarks.report import Report, report
@@ -46,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     bystanders = Bystanders()
     results = measure(made, given.folder, rounds=given.rounds, quick=given.quick, greetings=greetings, say=say)
     looks = look(given.folder, rounds=given.rounds, quick=given.quick, say=say)
+    joins = join(given.folder, rounds=given.rounds, quick=given.quick, say=say)
     where = machine() | {"other work during the run": f"{bystanders.share():.0%} of the processors' time"}
     found = report(results, made, where, rounds=given.rounds, greetings=greetings)
-    found = replace(found, facts=(*found.facts, *looks))
+    found = replace(found, facts=(*found.facts, *looks, *joins))
     print(found.text())
     if given.write:
         PAGE.write_text(found.markdown(), encoding="utf-8")

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .api import Repository, load
     from .comparing import compare
     from .errors import ThetaError
-    from .jupyter.widgets import DiffWidget, widget
+    from .jupyter.widgets import DiffWidget, MergeWidget, widget
     from .training import Checkpointer
 
 __all__ = [
     "Checkpointer",
     "DiffWidget",
+    "MergeWidget",
     "Repository",
     "ThetaError",
     "__version__",
@@ -33,6 +34,7 @@ __all__ = [
 _HOMES = {
     "Checkpointer": "training",
     "DiffWidget": "jupyter.widgets",
+    "MergeWidget": "jupyter.widgets",
     "Repository": "api",
     "ThetaError": "errors",
     "compare": "comparing",

@@ -13,9 +13,10 @@ from theta_jupyter.results import Result, Table, relative_text, size_text
 if TYPE_CHECKING:
     from theta_jupyter.diffs.miniature import Miniature
     from theta_jupyter.diffs.report import Diff, FileDiff
+    from theta_jupyter.merges.base import Strategy
     from theta_jupyter.results import Cell
 
-__all__ = ["Branch", "Branches", "Commit", "Entry", "Files", "Log", "Shown", "Status", "TrackedFile"]
+__all__ = ["Branch", "Branches", "Commit", "Entry", "Files", "Log", "Shown", "Status", "Strategies", "TrackedFile"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ class Status(Result):
         if not self.ready:
             notes.append("theta is not set up in this repository: git theta init")
         if "conflict" in states:
-            notes.append("settle a conflict with: git theta checkout --ours -- PATH (or --theirs), then commit")
+            notes.append(
+                "decide what is in conflict, tensor by tensor: git theta resolve   (then: git theta merge --continue)"
+            )
         if states & {"changed", "new", "deleted", "staged"}:
             stores = sum(entry.stores for entry in self.entries)
             notes.append(f'commit with: git theta commit -m "..."   (will store {size_text(stores)})')
@@ -147,6 +150,8 @@ class Commit(Result):
         What its models were said to be made from: ``path@commit``.
     miniatures
         How much it changed each block of its models; none of a file that is kept whole.
+    merged_by
+        The rules of the plan by which it was merged.
     """
 
     id: str
@@ -158,6 +163,7 @@ class Commit(Result):
     stored: int = 0
     derived_from: tuple[str, ...] = ()
     miniatures: tuple[Miniature, ...] = ()
+    merged_by: tuple[str, ...] = ()
 
     @property
     def short(self) -> str:
@@ -172,7 +178,8 @@ class Commit(Result):
     def notes(self) -> tuple[str, ...]:
         """What was stored, and where it came from."""
         lines = [f"stored {size_text(self.stored)}"] if self.models else []
-        return (*lines, *(f"derived from {source}" for source in self.derived_from))
+        rules = (f"merged by {rule}" for rule in self.merged_by)
+        return (*lines, *(f"derived from {source}" for source in self.derived_from), *rules)
 
 
 @dataclass(frozen=True)
@@ -312,6 +319,62 @@ class Branches(Result):
 
     def _records(self) -> tuple[Any, ...]:
         return self.branches
+
+
+@dataclass(frozen=True)
+class Strategies(Result):
+    """Ways to merge tensors.
+
+    Parameters
+    ----------
+    strategies
+        Those installed, or one.
+    name
+        Of the one, if it is one; its parameters are told then.
+    """
+
+    strategies: tuple[Strategy, ...]
+    name: str = ""
+
+    def headline(self) -> str:
+        """How many, or what the one does."""
+        if self.name:
+            return f"{self.name}: {self.strategies[0].summary}"
+        return f"{len(self.strategies)} strategies"
+
+    def table(self) -> Table:
+        """A line a strategy, or a parameter."""
+        if self.name:
+            rows = tuple(
+                (p.name, "must be given" if p.default is None else str(p.default), p.described(), p.help)
+                for p in self.strategies[0].parameters
+            )
+            return Table(("parameter", "default", "is", ""), rows)
+        return Table(
+            ("strategy", "", "base", "models", "parameters"),
+            tuple(
+                (
+                    s.name,
+                    s.summary,
+                    {"no": "", "use": "if there", "needs": "needed"}[s.base],
+                    "two" if s.pairs else "any",
+                    ", ".join(p.name for p in s.parameters),
+                )
+                for s in self.strategies
+            ),
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """How to use it."""
+        example = f"git theta merge BRANCH --strategy {self.name or 'ties'}"
+        return (f"use one with: {example}", *(() if self.name else ("more of one: git theta strategies NAME",)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without their functions."""
+        return {"strategies": [s.to_dict() for s in self.strategies]}
+
+    def _records(self) -> tuple[Any, ...]:
+        return tuple(s.to_dict() for s in self.strategies)
 
 
 def entry_of(diff: FileDiff, state: str) -> Entry:

@@ -13,11 +13,12 @@ way.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from theta_jupyter import changes, comparing, history, loading, saving, staging, tracking
+from theta_jupyter import changes, comparing, history, joining, loading, saving, scoring, staging, tracking
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
 from theta_jupyter.errors import (
     GitError,
@@ -31,16 +32,21 @@ from theta_jupyter.git.install import install, install_hooks, is_installed, unin
 from theta_jupyter.git.roads import materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
 from theta_jupyter.git.worktree import Worktree, run
+from theta_jupyter.merges.plan import Plan, Rule
+from theta_jupyter.merging import Merge
 from theta_jupyter.results import Message, size_text
+from theta_jupyter.scoring import Measure
 from theta_jupyter.settling import settle
 from theta_jupyter.storage.arrays import Checkpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from theta_jupyter.board import Board
     from theta_jupyter.diffs.report import Diff
+    from theta_jupyter.merge_state import MergeState
     from theta_jupyter.merges.threeway import Side
 
 __all__ = ["Repository", "load"]
@@ -359,7 +365,7 @@ class Repository:
         if side:
             if ref or not names:
                 raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
-            first, *rest = [settle(self.worktree, name, side) for name in names]
+            first, *rest = [settle(self.worktree, name, side, self.progress) for name in names]
             return Message(first, tuple(rest))
         if not names:
             self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
@@ -393,6 +399,95 @@ class Repository:
         elif name:
             self.worktree.git("branch", "--end-of-options", name, *([start] if start else []))
         return history.branches(self.worktree)
+
+    # Merging.
+
+    def merge(
+        self,
+        *branches: str,
+        strategy: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        plan: Plan | PathLike | None = None,
+        every: bool = False,
+        message: str = "",
+    ) -> MergeState:
+        """Merge branches into the current one.
+
+        Parameters
+        ----------
+        strategy, parameters
+            What decides tensors in conflict, such as ``"ties"`` and ``{"density": 0.3}``.
+        plan
+            Rules that do; or a file of them; or a merge commit, whose plan is repeated.
+        every
+            Merge every tensor that differs so, not only those in conflict.
+        message
+            Of the merge commit.
+
+        Returns
+        -------
+        MergeState
+            Finished, or with what is left: see :meth:`merging`.
+
+        Raises
+        ------
+        RequestError
+            If another merge is not finished, or several branches cannot be merged by what is given. Then nothing was
+            changed.
+        """
+        rules = _plan(self.worktree, strategy, parameters, plan, every=every)
+        return joining.begin(self.worktree, branches, rules, message, self.progress)
+
+    def try_merge(
+        self,
+        *branches: str,
+        strategies: Sequence[str],
+        score: Callable[[Any], Any] | Measure,
+        parameters: Mapping[str, Any] | None = None,
+        sweep: str = "",
+        path: PathLike = "",
+        every: bool = False,
+    ) -> Board:
+        """Build candidates for a merge, and let a function say what each is worth; nothing is merged yet.
+
+        Parameters
+        ----------
+        branches
+            To be merged; none for the merge in progress.
+        strategies
+            One candidate for each; a name may also be that of a plan, ``plan.yaml``.
+        score
+            Given a state dict, it returns a number, the higher the better; for anything else give a
+            :class:`~theta_jupyter.scoring.Measure`.
+        parameters
+            Of the strategies, each of which gets those that it has.
+        sweep
+            Of one strategy: a range of one parameter, such as ``"density=0.1:0.9:5"``.
+        path
+            The model to score, if several are merged.
+        every
+            As for :meth:`merge`.
+
+        Returns
+        -------
+        Board
+            The scores, with those of the parents beside; ``board.use()`` makes the best one the plan of the merge.
+
+        Raises
+        ------
+        RequestError
+            If there is nothing to merge, or a strategy is not known.
+        """
+        measure = score if isinstance(score, Measure) else Measure(score)
+        name, plans = scoring.plans(strategies, parameters or {}, sweep, every=every)
+        inside = self.worktree.relative(path) if path else ""
+        return scoring.try_plans(
+            self.worktree, branches, plans, measure, path=inside, swept=name, progress=self.progress
+        )
+
+    def merging(self) -> Merge:
+        """The merge, rebase, cherry-pick, revert or stash that stopped for a conflict: to look at, decide and end."""
+        return Merge(self.worktree, self.progress)
 
     # Sharing.
 
@@ -477,3 +572,26 @@ def _ref(ref: str) -> list[str]:
     if ref.startswith("-") and ref != "-":
         raise RequestError(f"{ref!r} is not a ref")
     return [ref] if ref else []
+
+
+def _plan(
+    worktree: Worktree,
+    strategy: str,
+    parameters: Mapping[str, Any] | None,
+    plan: Plan | PathLike | None,
+    *,
+    every: bool,
+) -> Plan | None:
+    """What was given, as a plan."""
+    if plan is not None:
+        if strategy:
+            raise RequestError("a plan says which strategies: give one or the other")
+        found = plan if isinstance(plan, Plan) else history.plan(worktree, plan)
+        return replace(found, all=found.all or every)
+    if strategy:
+        return Plan((Rule("*", strategy, parameters or {}),), every)
+    if parameters:
+        raise RequestError("parameters of what?", hint="name a strategy: --strategy ties --set density=0.3")
+    if every:
+        raise RequestError("every tensor is merged by what?", hint="name a strategy: --all --strategy linear")
+    return None

@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error, 2 if the command was not understood, 130 after an interrupt.
+        0; 1 after an error, or if something waits for a decision; 2 if the command was not understood; 130 after an
+        interrupt.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # Not every terminal can write every name.
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [*f"error: {message}".splitlines(), *([f"  {hint}"] if hint else [])]
         click.echo("\n".join(map(plain, lines)), err=True)
         return status
-    return 0
+    return result.exit_status
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["DTYPES", "DType", "nbytes", "to_array", "to_floats"]
+__all__ = ["DTYPES", "DType", "from_floats", "nbytes", "to_array", "to_floats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class DType:
     def is_float(self) -> bool:
         """Whether the bits are sign, exponent, mantissa, so that ordering them as integers orders the values."""
         return self.exponent > 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers; truth values are 0 and 1."""
+        return self.name == "BOOL" or self.name[0] in "UI"
 
     @property
     def word_bytes(self) -> int:
@@ -145,7 +150,9 @@ def to_floats(data: Any, dtype: str) -> npt.NDArray[np.float32] | npt.NDArray[np
     kind = DTYPES[dtype]
     if kind.name == "BF16":
         # The upper half of a float32, which is ten times quicker to say than a conversion.
-        return (np.frombuffer(data, "<u2").astype("<u4") << np.uint32(16)).view("<f4")
+        upper = np.frombuffer(data, "<u2").astype("<u4")
+        upper <<= np.uint32(16)
+        return upper.view("<f4")
     if kind.name == "BOOL":
         kind = DTYPES["U8"]  # A byte other than 0 and 1 has no defined value as a truth value.
     array = to_array(data, kind.name, (len(data) * 8 // kind.bits,))
@@ -154,6 +161,83 @@ def to_floats(data: Any, dtype: str) -> npt.NDArray[np.float32] | npt.NDArray[np
     if array.dtype == np.float64 or kind.name in {"U32", "I32", "U64", "I64"}:
         return array.astype(np.float64, copy=False)
     return array.astype(np.float32, copy=False)
+
+
+def from_floats(values: npt.NDArray[np.floating[Any]], dtype: str) -> bytes:
+    """Round real numbers to a type, and give its bytes: what :func:`to_floats` undoes.
+
+    Floats are rounded to the nearest, ties to even, and just once. Integers are rounded in the same way, and kept
+    within what the type can hold, as packed floats are, which have no infinity; BOOL is 1 above a half. What is not a
+    number is 0 where the type has no such value.
+
+    Parameters
+    ----------
+    values
+        float32 or float64, flattened in C order; complex numbers as pairs of real ones.
+    """
+    import numpy as np
+
+    kind, flat = DTYPES[dtype], np.ascontiguousarray(values).reshape(-1)
+    if kind.name == "BOOL":
+        truths: bytes = (flat > 0.5).astype(np.uint8).tobytes()
+        return truths
+    if kind.name == "BF16":
+        return _bfloats(_single(flat))
+    if kind.words == 2:
+        return flat.astype(f"<f{kind.word_bytes}").tobytes()
+    if kind.is_whole:
+        limits = np.iinfo(kind.numpy)
+        bounded = np.clip(np.rint(flat.astype(np.float64)), limits.min, limits.max)
+        # 2^63 and 2^64 are doubles, the greatest integers below them are not.
+        top = bounded >= float(limits.max)
+        whole = np.where(top | np.isnan(bounded), 0.0, bounded).astype(_numpy_dtype(kind))
+        whole[top] = limits.max
+        return whole.tobytes()
+    if hasattr(np, kind.numpy):
+        return flat.astype(_numpy_dtype(kind)).tobytes()
+    array = _single(flat).astype(_numpy_dtype(kind))
+    if kind.bits >= 8:
+        return array.tobytes()
+    array[np.isnan(flat)] = 0
+    bits = np.unpackbits(array.view(np.uint8).reshape(-1, 1), axis=1, bitorder="little")[:, : kind.bits]
+    packed: bytes = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
+    return packed
+
+
+def _single(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """float32, ready to be rounded to something shorter.
+
+    What is between two numbers goes to that of them which is odd: then it is still on its side of every tie, and
+    rounding twice is as good as rounding once (Boldo & Melquiond, 2008).
+    """
+    import numpy as np
+
+    if values.dtype == np.float32:
+        return values.astype("<f4", copy=False)
+    near = values.astype("<f4")
+    between = (near != values) & ~np.isnan(values)
+    words = near.view("<u4")
+    words -= between & (np.abs(near) > np.abs(values))
+    words |= between
+    return near
+
+
+def _bfloats(values: npt.NDArray[np.float32]) -> bytes:
+    """The nearest bfloat16; not for what is not finite, where the carry would run into the sign."""
+    import numpy as np
+
+    words = values.view("<u4")
+    rounded = words >> np.uint32(16)
+    rounded &= np.uint32(1)
+    rounded += np.uint32(0x7FFF)
+    rounded += words
+    rounded >>= np.uint32(16)
+    special = ~np.isfinite(values)
+    if special.any():
+        quiet = (words >> np.uint32(16)) | np.where(words & np.uint32(0x7FFFFF), np.uint32(0x40), np.uint32(0))
+        rounded = np.where(special, quiet, rounded)
+    halves: bytes = rounded.astype("<u2").tobytes()
+    return halves
 
 
 def _numpy_dtype(kind: DType) -> np.dtype[Any]:

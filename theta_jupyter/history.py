@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import git
@@ -14,7 +15,8 @@ from theta_jupyter.changes import EMPTY, read
 from theta_jupyter.diffs.compare import compare
 from theta_jupyter.diffs.miniature import Miniature, miniature
 from theta_jupyter.diffs.pair import Pair
-from theta_jupyter.errors import GitError, ThetaError
+from theta_jupyter.errors import GitError, RequestError, ThetaError
+from theta_jupyter.merges import plan as plans
 from theta_jupyter.sides import stored_side
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
 
     from theta_jupyter.diffs.compare import TensorDiff
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.merges.plan import Plan
     from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["Change", "Heading", "branches", "commit", "first_parent", "headings", "log", "pairs", "touched"]
+__all__ = ["Change", "Heading", "branches", "commit", "first_parent", "headings", "log", "pairs", "plan", "touched"]
 
-TRAILER = "Theta-From:"
+FROM, PLAN = "Theta-From:", f"{plans.TRAILER}:"
 FEW = 64
 """Small tensors of a model that are read for a commit's miniature, at most."""
 
@@ -70,6 +73,27 @@ def commit(worktree: Worktree, ref: str) -> Commit:
         If the ref names none.
     """
     return _described(worktree, [worktree.resolve(ref)])[0]
+
+
+def plan(worktree: Worktree, source: str | Path) -> Plan:
+    """A merge plan: of a file, or the one a merge commit was made by.
+
+    Raises
+    ------
+    RequestError
+        If there is neither, or it is no plan.
+    """
+    if Path(source).is_file():
+        return plans.read(Path(source))
+    try:
+        message = headings(worktree, [worktree.resolve(str(source))])[0].message
+    except GitError:
+        hint = "give a file, or a merge commit whose plan is to be repeated"
+        raise RequestError(f"there is no plan {source}", hint=hint) from None
+    found = _trailers(message, PLAN)
+    if not found:
+        raise RequestError(f"{source} was not made by a plan", hint="git theta show tells the plan of a merge")
+    return plans.read(found[-1])
 
 
 def first_parent(worktree: Worktree, ref: str) -> str:
@@ -176,13 +200,26 @@ def _described(worktree: Worktree, ids: Sequence[str]) -> tuple[Commit, ...]:
             tuple(sorted(refs.get(heading.id, []))),
             tuple(change.path for change in models[heading.id]),
             look.stored,
-            tuple(
-                line.removeprefix(TRAILER).strip() for line in heading.message.splitlines() if line.startswith(TRAILER)
-            ),
+            _trailers(heading.message, FROM),
             look.miniatures,
+            _rules(heading.message),
         )
         for heading, look in zip(headings(worktree, ids), looks, strict=True)
     )
+
+
+def _trailers(message: str, name: str) -> tuple[str, ...]:
+    return tuple(line.removeprefix(name).strip() for line in message.splitlines() if line.startswith(name))
+
+
+def _rules(message: str) -> tuple[str, ...]:
+    """The rules of the plan that a merge was made by, to be read."""
+    try:
+        found = [plans.read(text) for text in _trailers(message, PLAN)]
+    except RequestError:
+        return ()  # Anybody may write anything into a message.
+    every = "every tensor: " if any(one.all for one in found) else ""
+    return tuple(f"{every}{rule.described()}" for one in found for rule in one.rules)
 
 
 class _Look(NamedTuple):

@@ -108,6 +108,11 @@ class Table:
 class Result:
     """A result; subclasses are frozen dataclasses and say what they hold."""
 
+    @property
+    def exit_status(self) -> int:
+        """What a terminal is told: 0, or 1 if what was asked for is not done."""
+        return 0
+
     def headline(self) -> str:
         """The one sentence that matters."""
         raise NotImplementedError

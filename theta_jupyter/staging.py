@@ -14,16 +14,19 @@ from theta_jupyter import changes
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git import attributes
 from theta_jupyter.git.known import FROM
+from theta_jupyter.git.roads import lay
 from theta_jupyter.git.worktree import shown
+from theta_jupyter.storage.manifest import dump
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["chosen", "commit", "origin", "refuse_conflicts", "stage"]
+__all__ = ["chosen", "commit", "origin", "put", "refuse_conflicts", "stage"]
 
 
 def chosen(worktree: Worktree, paths: Sequence[str | Path]) -> list[str]:
@@ -48,6 +51,29 @@ def stage(worktree: Worktree, names: Sequence[str], origin_blob: str, progress: 
     if names:
         env = {FROM: origin_blob} if origin_blob else {}
         worktree.git("add", "--all", "--", *names, env=env)
+
+
+def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress: Progress = silent) -> None:
+    """Stage manifests with their modes, and write the files they stand for into the work tree.
+
+    Raises
+    ------
+    ThetaError
+        If the weights of one are neither here nor on any remote. Nothing is staged then.
+    """
+    lines = []
+    for path, (mode, manifest) in files.items():
+        text = dump(manifest)
+        blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
+        lines.append(os.fsencode(f"{mode} {blob}\t{path}\0"))
+        # Files first: whoever is interrupted between has the conflict still, and can do it again.
+        lay(worktree, path, text, progress)
+        file = worktree.top / path
+        bits = file.stat().st_mode & 0o777
+        file.chmod(bits | (bits & 0o444) >> 2 if mode == "100755" else bits & ~0o111)
+    if lines:
+        worktree.git("update-index", "-z", "--index-info", data=b"".join(lines))
+        worktree.git("add", "--refresh", "--", *files)
 
 
 def commit(
@@ -113,7 +139,7 @@ def refuse_conflicts(worktree: Worktree) -> None:
     undecided = [path for path, stages in worktree.index().items() if 0 not in stages]
     if undecided:
         name, count = undecided[0], len(undecided) - 1
-        step = f"take a side with: git theta checkout --ours -- {shlex.quote(name)} (or --theirs), then commit"
+        step = "decide with: git theta resolve, then finish with: git theta merge --continue"
         if worktree.filters([name])[name] != "theta":
             step = f"edit it, then: git add {shlex.quote(name)}"
         raise RequestError(f"{name} is in conflict" + (f", and {count} more" if count else ""), hint=step)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.joining import COPY, STRATEGIES
 from benchmarks.looking import EXACT, MANY
 from benchmarks.peers import ThetaFilter
 from benchmarks.report import OURS, RIVALS
@@ -37,6 +38,8 @@ FACTS = {
     ),
     *(f"diff of {count:,} tensors from manifests" for count in MANY),
     *(f"{what}, {where}" for what in EXACT for where in ("from disk", "from the page cache")),
+    COPY,
+    *(f"merge of two by {strategy}, all tensors in conflict" for strategy in STRATEGIES),
 }
 
 
@@ -46,7 +49,7 @@ def test_quick_run_reports_every_row(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     assert {row.label.partition(" (")[0] for row in report.rows} == ROWS
     # Without the size of a file, which is another here.
-    assert {re.sub(r" of [0-9.e-]+ GB each", "", fact.label) for fact in report.facts} == FACTS
+    assert {re.sub(r",? (of )?[0-9.e-]+ GB each", "", fact.label) for fact in report.facts} == FACTS
     for row in report.rows:
         ratios = [row.ratio(ours, rival) for ours in OURS for rival in RIVALS]
         if row.label.startswith("peak memory"):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoints.roundtrip import Tensor, opaque, safetensors_file, tensors
-from theta_jupyter.checkpoints import locate, quote
+from theta_jupyter.checkpoints import builder, locate, quote
 from theta_jupyter.dtypes import DTYPES, nbytes
 
 
@@ -172,3 +172,69 @@ def test_generated_files(tree: dict[str, tuple[list[int], torch.dtype]], metadat
     named = {name: torch.ones(shape).to(dtype) for name, (shape, dtype) in tree.items()}
     data = safetensors.torch.save(named, metadata=metadata or None)
     assert tensors(data, "safetensors") == oracle(data)
+
+
+def literals(data: bytes) -> bytes:
+    layout, _ = locate(memoryview(data))
+    return b"".join(data[span.start : span.stop] for span in layout.literals())
+
+
+def built(data: bytes) -> bytes:
+    """Build anew a file like this one, of no values."""
+    layout, _ = locate(memoryview(data))
+    form = builder("safetensors")
+    assert form is not None
+    wanted = {view.name: (view.dtype, view.shape) for view in layout.views}
+    made = form.build(None, literals(data), literals(data), literals(data), wanted)
+    assert made is not None
+    assert not made.undecided
+    found = made.literals + bytes(made.layout.size - len(made.literals))
+    assert locate(memoryview(found)) == (made.layout, "")
+    return found
+
+
+@given(trees, st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=1))
+@settings(deadline=None)
+def test_built_as_the_reference_writes_it(
+    tree: dict[str, tuple[list[int], torch.dtype]], metadata: dict[str, str]
+) -> None:
+    named = {name: torch.zeros(shape).to(dtype) for name, (shape, dtype) in tree.items()}
+    data = safetensors.torch.save(named, metadata=metadata or None)
+    assert built(data) == data
+
+
+def test_built_of_a_file_that_is_sorted_otherwise() -> None:
+    header = {"b": entry("U8", [8], 0, 8), "__metadata__": {"z": "1", "a": "2"}, "a": entry("F32", [2], 8, 16)}
+    data = safetensors_file(json.dumps(header) + " ", bytes(16))
+    assert len(built(data)) % 8 == 0
+    assert built(built(data)) == built(data)
+    found = json.loads(literals(built(data))[8:])
+    assert list(found) == ["__metadata__", "a", "b"]
+    assert list(found["__metadata__"].items()) == [("a", "2"), ("z", "1")]
+    assert tensors(built(data), "safetensors") == oracle(built(data))
+
+
+def test_a_header_that_is_too_long_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("theta_jupyter.checkpoints.safetensors.MAX_HEADER", 40)
+    form = builder("safetensors")
+    assert form is not None
+    empty = literals(safetensors_file({}))
+    assert form.build(None, empty, empty, empty, {"a": ("F32", (1,))}) is None
+
+
+@pytest.mark.parametrize("name", ['"\\ud800"', '"a', '"a"', "a/b", "0", "__metadata__"])
+def test_a_name_that_is_none_here_is_not_built(name: str) -> None:
+    form = builder("safetensors")
+    assert form is not None
+    empty = literals(safetensors_file({}))
+    assert form.build(None, empty, empty, empty, {name: ("F32", (1,))}) is None
+    assert form.build(None, empty, empty, empty, {"b": ("C128", (1,))}) is None
+
+
+def test_built_in_the_order_of_the_reference() -> None:
+    kinds = [
+        *("bool", "uint8", "int8", "int16", "uint16", "float16", "bfloat16", "int32", "uint32", "float32"),
+        *("float64", "int64", "uint64", "float8_e4m3fn", "float8_e5m2", "complex64"),
+    ]
+    data = safetensors.torch.save({f"t{kind}": torch.zeros(8, dtype=getattr(torch, kind)) for kind in kinds})
+    assert built(data) == data

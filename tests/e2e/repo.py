@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
+import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.storage.manifest import Manifest, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -62,6 +64,7 @@ class Repo:
 
     def __init__(self, top: Path, home: Path, path: str = "/usr/bin:/bin") -> None:
         self.top, self.home = top, home
+        self.terminal = subprocess.DEVNULL
         self.env = {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / ".config"),
@@ -81,17 +84,29 @@ class Repo:
     def run(
         self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run git, whatever comes of it."""
+        """Run git, whatever comes of it; what it reads is data, :attr:`terminal`, or nothing."""
         return subprocess.run(
             ["git", *args],
             cwd=cwd or self.top,
             env=self.env | dict(env or {}),
             input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
+            stdin=self.terminal if data is None else None,
             capture_output=True,
             timeout=TIMEOUT,
             check=False,
         )
+
+    @contextlib.contextmanager
+    def at_a_terminal(self) -> Iterator[None]:
+        """Let git read from a terminal, at which nobody ever types."""
+        ends = pty.openpty()
+        try:
+            self.terminal = ends[1]
+            yield
+        finally:
+            self.terminal = subprocess.DEVNULL
+            for end in ends:
+                os.close(end)
 
     def git(self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
         """Run git, which must work, and return what it printed."""

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
 
 from tests.e2e.repo import MODEL, Repo, safetensors, torch_file, weights
-from theta_jupyter.storage.manifest import parse
+from theta_jupyter.storage.manifest import Manifest, dump, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
 
 FORMATS = pytest.mark.parametrize("make", [safetensors, torch_file])
+
+
+NEW, OTHER = np.ones((3, 3), np.float32), np.ones((5, 3), np.float32)
+
+
+@pytest.fixture(params=["a terminal", "no terminal"])
+def anyhow(repo: Repo, request: pytest.FixtureRequest) -> Iterator[Repo]:
+    """The repository, with and without somebody who could be asked."""
+    with repo.at_a_terminal() if request.param == "a terminal" else contextlib.nullcontext():
+        yield repo
 
 
 def fork(repo: Repo, ours: bytes | None, theirs: bytes | None, base: bytes | None = None) -> None:
@@ -40,7 +56,8 @@ def stages(repo: Repo) -> dict[int, bytes]:
 
 
 @FORMATS
-def test_what_settles_itself(repo: Repo, make: Callable[..., bytes]) -> None:
+def test_what_settles_itself(anyhow: Repo, make: Callable[..., bytes]) -> None:
+    repo = anyhow
     fork(repo, make(a=1, wide=3, d=4), make(c=2, d=4), make())
     repo.git("merge", "--quiet", "side")
     repo.check(make(a=1, wide=3, c=2, d=4))
@@ -51,8 +68,8 @@ def test_what_settles_itself(repo: Repo, make: Callable[..., bytes]) -> None:
     repo.check(make(a=1, wide=3, c=2, d=4))
 
 
-def test_conflict(repo: Repo) -> None:
-    make = safetensors
+def test_conflict(anyhow: Repo) -> None:
+    repo, make = anyhow, safetensors
     fork(repo, make(a=1, b=1), make(a=2, c=2), make())
     said = repo.fails("merge", "side")
     assert "1 of 5 tensors in conflict" in said
@@ -116,14 +133,191 @@ def test_structure_on_one_side_values_on_the_other(repo: Repo) -> None:
     repo.check(save(grown | {"a": weights(a=1)["a"]}))
 
 
-def test_structure_on_both_sides(repo: Repo) -> None:
-    ours = save(weights() | {"new": np.ones((3, 3), np.float32)})
-    theirs = save(weights(b=1) | {"other": np.ones((5, 3), np.float32)})
-    fork(repo, ours, theirs)
+def saved(**changed: npt.NDArray[Any] | None) -> bytes:
+    """The model, with tensors of these values; without those that are None."""
+    tree = weights() | changed
+    return save({name: value for name, value in tree.items() if value is not None})
+
+
+def origin(repo: Repo) -> Repo:
+    """A bare repository with all of this, and a clone of it."""
+    bare = Repo(repo.top.parent / "origin.git", repo.home)
+    bare.top.mkdir()
+    bare.git("init", "--quiet", "--bare", "--initial-branch=main")
+    repo.git("remote", "add", "origin", str(bare.top))
+    repo.git("push", "--quiet", "--set-upstream", "origin", "main")
+    clone = Repo(repo.top.parent / "clone", repo.home).init()
+    clone.git("remote", "add", "origin", str(bare.top))
+    clone.git("fetch", "--quiet", "origin")
+    clone.git("checkout", "--quiet", "main")
+    return clone
+
+
+WAYS = {
+    "merge": ["merge", "--quiet", "side"],
+    "rebase": ["rebase", "--quiet", "side"],
+    "cherry-pick": ["cherry-pick", "side"],
+    "merge without a commit": ["merge", "--quiet", "--no-commit", "side"],
+    "the older strategy": ["merge", "--quiet", "--strategy=recursive", "side"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_both_sides_add_tensors(repo: Repo, way: str) -> None:
+    fork(repo, saved(new=NEW), saved(b=weights(b=1)["b"], other=OTHER))
+    repo.git(*WAYS[way])
+    assert repo.read() == saved(b=weights(b=1)["b"], new=NEW, other=OTHER)
+    if way == "merge without a commit":
+        repo.commit()
+    # Stored anew it is the manifest that the driver made, and a clone has all it needs.
+    text = repo.text()
+    (repo.theta / "cache").rename(repo.top / ".git" / "away")
+    repo.check()
+    assert repo.text() == text
+    clone = origin(repo)
+    clone.check(saved(b=weights(b=1)["b"], new=NEW, other=OTHER))
+
+
+def test_revert_and_stash_pop_with_tensors_added_on_both_sides(anyhow: Repo) -> None:
+    repo = anyhow
+    repo.commit(saved(new=NEW))
+    repo.commit(saved(new=NEW, other=OTHER))
+    repo.git("revert", "--no-edit", "HEAD~1")
+    repo.check(saved(other=OTHER))
+    repo.write(saved(other=OTHER, d=None))
+    repo.git("stash", "push", "--quiet")
+    repo.commit(saved(other=OTHER, new=NEW))
+    repo.git("stash", "pop", "--quiet")
+    assert repo.read() == saved(other=OTHER, new=NEW, d=None)
+    assert repo.status() == f" M {MODEL}\n"
+
+
+@pytest.mark.parametrize("how", ["--no-rebase", "--rebase"])
+def test_pull_of_another_structure(repo: Repo, how: str) -> None:
+    """The other side has only just come, without objects; what is needed of them is fetched."""
+    clone = origin(repo)
+    clone.commit(saved(other=OTHER))
+    clone.git("push", "--quiet", "origin", "main")
+    repo.commit(saved(new=NEW))
+    repo.git("pull", "--quiet", how)
+    repo.check(saved(new=NEW, other=OTHER))
+
+
+def test_without_the_structures_it_is_a_conflict(repo: Repo) -> None:
+    clone = origin(repo)
+    clone.commit(saved(other=OTHER))
+    clone.git("push", "--quiet", "origin", "main")
+    repo.commit(saved(new=NEW))
+    repo.git("fetch", "--quiet", "origin")
+    said = repo.fails("merge", "origin/main", env={"GIT_THETA_SKIP_SMUDGE": "1"})
+    assert "the file is ours as a whole; 1 change of theirs is not in it: other" in said
+    assert repo.read() == saved(new=NEW)
+    repo.git("merge", "--abort")
+    # Nor can anything be fetched from what is gone.
+    (repo.top.parent / "origin.git").rename(repo.top.parent / "away")
+    said = repo.fails("merge", "origin/main")
+    assert "the structures of the two sides could not be merged: git lfs fetch failed" in said
+    assert "(structure) in conflict" in said
+    assert repo.read() == saved(new=NEW)
+    repo.git("merge", "--abort")
+    repo.check(saved(new=NEW))
+
+
+def test_a_store_that_cannot_be_written_to(repo: Repo) -> None:
+    fork(repo, saved(new=NEW), saved(other=OTHER))
+    temporary = repo.theta / "tmp"
+    temporary.rmdir()
+    temporary.write_bytes(b"")
+    said = repo.fails("merge", "side")
+    assert "the structures of the two sides could not be merged: cannot store" in said
+    assert "(structure) in conflict" in said
+    parse(repo.text(f":2:{MODEL}"))
+    temporary.unlink()
+    repo.git("checkout", "--quiet", "--ours", "--", MODEL)
+    assert repo.read() == saved(new=NEW)
+    repo.git("merge", "--abort")
+    repo.check(saved(new=NEW))
+
+
+def test_merge_tree(repo: Repo) -> None:
+    """Nothing is checked out, and there need be no work tree."""
+    fork(repo, saved(new=NEW), saved(other=OTHER))
+    tree = repo.git("merge-tree", "--write-tree", "main", "side").strip()
+    assert set(repo.manifest(f"{tree}:{MODEL}").records) == {*weights(), "new", "other"}
+    repo.check(saved(new=NEW))
+    (repo.top / ".git/info/attributes").write_text(f"{MODEL} merge=theta\n")
+    bare = Repo(repo.top / ".git", repo.home)
+    repo.git("config", "core.bare", "true")
+    assert bare.git("merge-tree", "--write-tree", "main", "side").strip() == tree
+    repo.git("config", "core.bare", "false")
+
+
+def test_structure_on_both_sides_of_a_format_that_builds_none(repo: Repo) -> None:
+    def file(**more: Any) -> bytes:
+        buffer = io.BytesIO()
+        torch.save({name: torch.from_numpy(value) for name, value in (weights() | more).items()}, buffer)
+        return buffer.getvalue()
+
+    ours, theirs = file(new=NEW), file(b=weights(b=1)["b"], other=OTHER)
+    fork(repo, ours, theirs, file())
     said = repo.fails("merge", "side")
     assert "(structure) in conflict" in said
     assert "the file is ours as a whole; 2 changes of theirs are not in it: b, other" in said
     assert repo.read() == ours
+
+
+@pytest.mark.parametrize("side", ["ours", "theirs"])
+def test_a_tensor_renamed_on_one_side(repo: Repo, side: str) -> None:
+    """The other side trained it, and added one, too."""
+    value = weights(a=1)["a"]
+    renamed, trained = saved(z=weights()["a"], a=None), saved(a=value, new=NEW)
+    fork(repo, *((renamed, trained) if side == "ours" else (trained, renamed)))
+    repo.git("merge", "--quiet", "side")
+    repo.check(saved(z=value, a=None, new=NEW))
+
+
+def test_a_tensor_renamed_and_changed_against_changed(repo: Repo) -> None:
+    wide = weights()["wide"]
+    fork(repo, saved(wide=None, big=wide * np.float32(1.01)), saved(wide=wide * 2, c=weights(c=1)["c"]))
+    assert "1 of 5 tensors in conflict: big" in repo.fails("merge", "side")
+    assert repo.read() == saved(wide=None, big=wide * np.float32(1.01), c=weights(c=1)["c"])
+
+
+def test_an_embedding_that_was_trimmed_on_one_side(anyhow: Repo) -> None:
+    repo = anyhow
+    small = weights()["wide"][:100].copy()
+    fork(repo, saved(wide=small), saved(a=weights(a=1)["a"], new=NEW))
+    repo.git("merge", "--quiet", "side")
+    repo.check(saved(wide=small, a=weights(a=1)["a"], new=NEW))
+
+
+def test_resized_against_changed(anyhow: Repo) -> None:
+    """That tensor is in conflict, the rest is merged."""
+    repo = anyhow
+    small, changed = weights()["wide"][:100].copy(), weights(wide=1, a=1)
+    fork(repo, saved(wide=small, b=weights(b=2)["b"]), saved(wide=changed["wide"], a=changed["a"], new=NEW))
+    said = repo.fails("merge", "side")
+    assert "1 of 6 tensors in conflict: wide" in said
+    assert "(structure)" not in said
+    assert repo.read() == saved(wide=small, b=weights(b=2)["b"], a=changed["a"], new=NEW)
+
+
+def test_metadata_of_different_kinds_on_both_sides(repo: Repo) -> None:
+    fork(repo, save(weights(), {"epoch": "1"}), save(weights(), {"lr": "0.1"}), save(weights(), {"epoch": "0"}))
+    # It is there in theirs, only without the epoch.
+    assert "(structure) in conflict" in repo.fails("merge", "side")
+    repo.git("merge", "--abort")
+    repo.git("switch", "--quiet", "side")
+    repo.commit(save(weights(), {"epoch": "0", "lr": "0.1"}))
+    repo.git("switch", "--quiet", "main")
+    repo.git("merge", "--quiet", "side")
+    assert sorted(_metadata(repo.read()).items()) == [("epoch", "1"), ("lr", "0.1")]
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: dict[str, str] = header["__metadata__"]
+    return found
 
 
 def test_metadata_on_both_sides(repo: Repo) -> None:
@@ -213,6 +407,23 @@ def test_criss_cross(repo: Repo) -> None:
     repo.check(safetensors(a=1, b=1, c=1))
 
 
+def test_criss_cross_of_structures(repo: Repo) -> None:
+    """Both merge the other: it is one file, whoever did it, so nothing is in conflict later."""
+    fork(repo, saved(new=NEW), saved(other=OTHER))
+    repo.git("branch", "first")
+    repo.git("merge", "--quiet", "side")
+    merged = repo.text()
+    repo.git("switch", "--quiet", "side")
+    repo.git("merge", "--quiet", "first")
+    assert repo.text() == merged
+    repo.commit(saved(other=OTHER, new=NEW, more=NEW))
+    repo.git("switch", "--quiet", "main")
+    repo.commit(saved(other=OTHER, new=NEW, a=None))
+    assert len(repo.git("merge-base", "--all", "main", "side").split()) == 2
+    repo.git("merge", "--quiet", "side")
+    repo.check(saved(other=OTHER, new=NEW, more=NEW, a=None))
+
+
 def test_octopus(repo: Repo) -> None:
     for name, layer in (("one", "a"), ("two", "b")):
         repo.git("switch", "--quiet", "--create", name, "main")
@@ -220,9 +431,11 @@ def test_octopus(repo: Repo) -> None:
     repo.git("switch", "--quiet", "main")
     repo.git("merge", "--quiet", "--no-edit", "one", "two")
     assert repo.status() == ""
-    # Git's octopus may leave the manifest in the work tree; what is committed is right.
-    (repo.top / MODEL).unlink()
-    repo.git("checkout", "--quiet", "--", MODEL)
+    # Git's octopus leaves the manifest in the work tree, and says nothing; what is committed is right.
+    assert parse(repo.read()) == repo.manifest()
+    repo.git("checkout", "--", MODEL)
+    assert parse(repo.read()) == repo.manifest()
+    repo.git("theta", "checkout", "--", MODEL)
     repo.check(safetensors(a=1, b=1))
 
 
@@ -246,8 +459,35 @@ def test_text_merge_where_nobody_has_the_driver(repo: Repo) -> None:
     repo.check(safetensors(a=9))
 
 
+def test_a_mixture_that_a_server_made_is_never_checked_out(repo: Repo) -> None:
+    """As somebody may have settled it there, in an editor: the one's header, the other's tensors."""
+    fork(repo, saved(new=NEW), saved(a=weights(a=1)["a"], other=OTHER))
+    ours, theirs = repo.manifest(), repo.manifest(f"side:{MODEL}")
+    faults = [
+        Manifest(ours.header, theirs.records),
+        Manifest(ours.header, {**ours.records, "new": msgspec.structs.replace(ours.records["new"], shape=(9, 2))}),
+        Manifest(ours.header, {**ours.records, "new": msgspec.structs.replace(ours.records["a"])}),
+    ]
+    for fault in faults:
+        text = dump(fault)
+        blob = repo.git("hash-object", "-w", "--stdin", "--no-filters", data=text).strip()
+        repo.git("update-index", "--cacheinfo", f"100644,{blob},{MODEL}")
+        repo.git("commit", "--quiet", "-m", "settled on the server")
+        (repo.top / MODEL).unlink()
+        done = repo.run("checkout", "--", MODEL)
+        assert (done.returncode, repo.read()) == (0, text)
+        assert MODEL in done.stderr.decode()
+        said = repo.fails("theta", "checkout", "--", MODEL)
+        assert "tensor" in said
+        assert "Traceback" not in said
+        assert repo.read() == text
+    repo.git("reset", "--quiet", "--hard", f"HEAD~{len(faults)}")
+    repo.check(saved(new=NEW))
+
+
 @pytest.mark.parametrize("how", ["--continue", "--abort", "--skip"])
-def test_rebase_with_a_conflict(repo: Repo, how: str) -> None:
+def test_rebase_with_a_conflict(anyhow: Repo, how: str) -> None:
+    repo = anyhow
     fork(repo, safetensors(a=1), safetensors(a=2, b=2))
     repo.git("switch", "--quiet", "side")
     said = repo.fails("rebase", "main")
@@ -261,7 +501,8 @@ def test_rebase_with_a_conflict(repo: Repo, how: str) -> None:
     repo.check(expected[how])
 
 
-def test_stash_pop_and_cherry_pick_with_a_conflict(repo: Repo) -> None:
+def test_stash_pop_and_cherry_pick_with_a_conflict(anyhow: Repo) -> None:
+    repo = anyhow
     repo.write(safetensors(a=2, b=2))
     repo.git("stash", "push", "--quiet")
     repo.commit(safetensors(a=1))

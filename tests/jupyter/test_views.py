@@ -326,7 +326,7 @@ def test_traits_can_be_observed_and_linked(diff: Diff) -> None:
     assert shown.selected
     assert shown.selected.estimated
     shown.diff.exact()
-    shown._view.measure("before", ["layer.1.w"])
+    shown._diffs.measure("before", ["layer.1.w"])
     assert not shown.selected.estimated
     shown.selection = "nothing"
     assert shown.selected is None
@@ -416,7 +416,7 @@ def test_what_is_saved_with_a_notebook_is_small() -> None:
     assert "data:image/png" in saved
     assert len(saved) < 100_000
     # Also once every tensor has been looked at.
-    shown._view.measure(diff.files[0].path, list(shapes))
+    shown._diffs.measure(diff.files[0].path, list(shapes))
     assert len(json.dumps(shown._repr_mimebundle_()[0]) + json.dumps(shown.get_state())) < 100_000
 
 

@@ -4,7 +4,8 @@ One question is asked here: given the bytes of a file, where are the tensors? Ea
 own, and ours come through the same door as everybody else's: the entry-point group ``theta_jupyter.checkpoints``. A
 format is known by its content, never by the name of the file.
 
-Saving a model from memory asks another one: who writes a file of this name? There the suffix decides.
+Saving a model from memory asks another one: who writes a file of this name? There the suffix decides. And a merge asks
+who can build a new file of a format.
 
 There is always an answer. A file that no plug-in knows, or that claims a format and does not keep to it, is cut into
 opaque chunks, and the reason is handed on: a Git filter must not fail because of what somebody happened to commit.
@@ -17,15 +18,15 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from theta_jupyter.checkpoints import opaque
-from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, quote
+from theta_jupyter.checkpoints.base import Built, Derived, Layout, Span, View, check, quote
 from theta_jupyter.errors import CheckpointError, RequestError
 
 if TYPE_CHECKING:
     from pathlib import PurePath
 
-    from theta_jupyter.checkpoints.base import Writer
+    from theta_jupyter.checkpoints.base import Builder, Writer
 
-__all__ = ["Derived", "Layout", "Span", "View", "locate", "quote", "writer"]
+__all__ = ["Built", "Derived", "Layout", "Span", "View", "builder", "locate", "quote", "writer"]
 
 
 def locate(data: memoryview) -> tuple[Layout, str]:
@@ -78,6 +79,20 @@ def writer(path: PurePath) -> Writer:
                 return found
     what = f"a {path.suffix} file" if path.suffix else "a file without a suffix"
     raise RequestError(f"cannot write {what}: {path}", hint=f"the suffix is one of {', '.join(sorted(suffixes))}")
+
+
+def builder(form: str) -> Builder | None:
+    """The format of this name, if it can build a new file of the tensors of several."""
+    for plugin in _plugins():
+        if plugin.name == form:
+            try:
+                found = plugin.load()
+            except Exception:  # noqa: BLE001 - somebody's broken plug-in must not stop a merge
+                return None
+            if callable(getattr(found, "build", None)):
+                able: Builder = found
+                return able
+    return None
 
 
 @functools.cache

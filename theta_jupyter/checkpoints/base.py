@@ -10,8 +10,8 @@ A format plug-in only *locates*. It looks at the bytes of a file and says where 
 
 The engine stores storages and literals apart and puts them back in place: the same file, byte for byte, for every
 format, through one writer. A plug-in is never needed to write a version, and never runs code from a file. What it
-returns is checked here: the engine does not trust it. To save a model from memory as a new file is another matter,
-and optional (:class:`Writer`).
+returns is checked here: the engine does not trust it. Two other matters are optional: to save a model from memory as a
+new file (:class:`Writer`), and to make one structure of the two that a merge has (:class:`Builder`).
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
     "CONFLICT_MARKERS",
     "IDENTIFIER",
     "RULES",
+    "Builder",
+    "Built",
     "Derived",
     "Format",
     "Layout",
@@ -155,6 +157,24 @@ class Layout(msgspec.Struct, frozen=True):
         return spans
 
 
+class Built(msgspec.Struct, frozen=True):
+    """A file that a format made up, but for the values of its tensors.
+
+    Parameters
+    ----------
+    layout
+        Just what :meth:`Format.locate` says of the finished file.
+    literals
+        The bytes of :meth:`Layout.literals`, joined.
+    undecided
+        Whether both sides changed something differently in what is not a tensor.
+    """
+
+    layout: Layout
+    literals: bytes
+    undecided: bool = False
+
+
 class Format(Protocol):
     """What an entry point in the group ``theta_jupyter.checkpoints`` names: an object with a ``locate``."""
 
@@ -200,6 +220,37 @@ class Writer(Format, Protocol):
         ------
         RequestError
             If the format cannot hold it; say which can.
+        """
+
+
+class Builder(Format, Protocol):
+    """What a format may have besides, to make one file of two that were changed in different ways."""
+
+    def build(
+        self,
+        base: bytes | None,
+        ours: bytes,
+        theirs: bytes,
+        preferred: bytes,
+        tensors: Mapping[str, tuple[str, tuple[int, ...]]],
+    ) -> Built | None:
+        """Make a new file of these tensors, with all else merged.
+
+        The same arguments must make the same bytes everywhere; better still if nobody can tell which side was ours.
+
+        Parameters
+        ----------
+        base, ours, theirs
+            The literals of the three versions, as :attr:`Built.literals`; base is None if both sides added the file.
+        preferred
+            The one of them that what both changed differently is taken from.
+        tensors
+            Type and shape by name: each fills a storage of its own. None of the versions need have it so.
+
+        Returns
+        -------
+        Built or None
+            None if the format cannot hold that.
         """
 
 

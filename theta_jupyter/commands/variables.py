@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     _ParamType = click.ParamType
 
-__all__ = ["NAME", "variable"]
+__all__ = ["FUNCTION", "NAME", "variable"]
 
 
 def variable(session: Session, name: str, option: str, otherwise: str) -> Any:
@@ -58,9 +58,12 @@ def variable(session: Session, name: str, option: str, otherwise: str) -> Any:
 
 
 class _Name(_ParamType):
-    """The name of a variable of the notebook; those that hold tensors complete."""
+    """The name of a variable of the notebook; those that hold tensors complete, or those that are functions."""
 
     name = "name"
+
+    def __init__(self, *, functions: bool = False) -> None:
+        self.functions = functions
 
     def shell_complete(
         self,
@@ -70,22 +73,28 @@ class _Name(_ParamType):
     ) -> list[CompletionItem]:
         """Names that begin like this, and attributes of what they stand for."""
         session = ctx.find_object(Session) or Session()
+        fits = _is_function if self.functions else _has_state
         head, dot, part = incomplete.rpartition(".")
         members: Mapping[str, Any] = session.names
         for step in head.split(".") if dot else ():
             members = dict(_members(members.get(step)))
-        found = (name for name, value in members.items() if name.startswith(part) and _has_state(value))
+        found = (name for name, value in members.items() if name.startswith(part) and fits(value))
         # What begins with an underscore is IPython's, or meant to be left alone.
         return [CompletionItem(head + dot + name) for name in found if part or not name.startswith("_")]
 
 
 NAME = _Name()
+FUNCTION = _Name(functions=True)
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     """Attributes that are simply there: nothing is computed to complete a line."""
     yield from getattr(value, "__dict__", {}).items()
     yield from getattr(value, "__dict__", {}).get("_modules", {}).items()  # A module keeps its modules apart.
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _has_state(value: Any) -> bool:

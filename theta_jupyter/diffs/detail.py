@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from theta_jupyter.diffs.compare import TensorDiff
     from theta_jupyter.diffs.figures import Spec
 
-__all__ = ["Detail", "Histogram", "look", "singular_values"]
+__all__ = ["Detail", "Histogram", "edges_of", "look", "singular_values", "spread"]
 
 BINS = 61
 LEADING = 32
@@ -198,15 +198,15 @@ def look(
         sides = [side for side in (a, b) if side is not None]
         if not sides:
             raise RequestError(f"tensor {diff.name!r} has no values to look at")
-        edges = _edges(*sides)
-        one, two = (None if side is None else _histogram(side, edges) for side in (a, b))
+        edges = edges_of(*sides)
+        one, two = (None if side is None else spread(side, edges) for side in (a, b))
         if a is None or b is None or a.size != b.size or diff.status in {"", "S"}:
             return Detail(*labels, diff, one, two)
         difference = np.subtract(b, a, dtype=np.float64)
-        spread = _histogram(difference, _edges(difference))
+        apart = spread(difference, edges_of(difference))
         del a, b, sides  # What was read may be large; below, one copy of the difference is.
         values, rank = singular_values(difference, diff.shape)
-    return Detail(*labels, diff, one, two, spread, flips, values, rank)
+    return Detail(*labels, diff, one, two, apart, flips, values, rank)
 
 
 def singular_values(difference: npt.NDArray[np.float64], shape: Sequence[int]) -> tuple[tuple[float, ...], int | None]:
@@ -244,7 +244,7 @@ def singular_values(difference: npt.NDArray[np.float64], shape: Sequence[int]) -
     return tuple(values.tolist()), rank if rank <= len(values) else None
 
 
-def _edges(*sides: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def edges_of(*sides: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Bins for all but the outermost few values, so that one stray value does not push the rest into a single bin."""
     low, high = math.inf, -math.inf
     for side in sides:
@@ -262,7 +262,8 @@ def _edges(*sides: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.linspace(low - room, high + room, BINS + 1)
 
 
-def _histogram(values: npt.NDArray[Any], edges: npt.NDArray[np.float64]) -> Histogram:
+def spread(values: npt.NDArray[Any], edges: npt.NDArray[np.float64]) -> Histogram:
+    """Count how many values lie where."""
     counts = np.zeros(len(edges) - 1, np.int64)
     finite = 0
     for start in range(0, values.size, 1 << 20):

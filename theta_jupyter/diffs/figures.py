@@ -36,6 +36,7 @@ __all__ = [
     "heatmap",
     "histogram",
     "norms",
+    "overlaid",
     "singular",
     "text",
     "to_plotly",
@@ -177,26 +178,35 @@ def histogram(
 ) -> Spec:
     """How many values lie where: of two versions, one over the other, or of their difference."""
     sides = (("before", before, BASE), ("after", after, OURS), ("difference", difference, OURS))
+    return overlaid([(name, side, color) for name, side, color in sides if side is not None])
+
+
+def overlaid(sides: Sequence[tuple[str, Histogram, str]]) -> Spec:
+    """How many values lie where, of several versions over each other: the first as bars, the others as lines.
+
+    Parameters
+    ----------
+    sides
+        A name, a histogram and a colour each.
+    """
     data: list[Spec] = []
     most = 1
     for name, side, color in sides:
-        if side is None:
-            continue
         most = max(most, *side.counts)
         trace: Spec = {
             "x": [a / 2 + b / 2 for a, b in zip(side.edges, side.edges[1:], strict=False)],
             "y": [count or _NONE for count in side.counts],
             "customdata": side.counts,
-            "name": name,
-            "hovertemplate": "%{customdata} values near %{x:.3g}<extra>" + name + "</extra>",
+            "name": text(name, _LABEL),
+            "hovertemplate": "%{customdata} values near %{x:.3g}<extra>" + text(name, _LABEL) + "</extra>",
         }
-        if name == "after" and before is not None:
+        if data:
             # A line over bars: where the two agree, both are seen.
             trace |= {"type": "scatter", "mode": "lines", "line": {"color": color, "width": 1.5, "shape": "hvh"}}
         else:
             trace |= {"type": "bar", "marker": {"color": color}, "width": side.edges[1] - side.edges[0]}
         data.append(trace)
-    outside = sum(side.outside for _, side, _ in sides if side)
+    outside = sum(side.outside for _, side, _ in sides)
     beyond = f"   ({count_text(outside)} beyond)" if outside else ""
     layout = {
         "xaxis": {"title": {"text": f"value{beyond}"}, "zeroline": False, "nticks": 6},

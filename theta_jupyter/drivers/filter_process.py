@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "serve"]
 
+"""Set to 1, manifests stay in the work tree."""
 SKIP = "GIT_THETA_SKIP_SMUDGE"
 """Set to 1, manifests stay in the work tree."""
 MAX_MANIFEST = 1 << 30
@@ -106,8 +107,10 @@ def clean(worktree: Worktree, path: str, content: Content) -> Content:
 
 def smudge(worktree: Worktree, path: str, content: Content) -> Content:
     """Turn a manifest into the file, or pass on what is none."""
+    from theta_jupyter.git.worktree import LATER
+
     if (
-        os.environ.get(SKIP) == "1"
+        "1" in {os.environ.get(SKIP), os.environ.get(LATER)}
         or bytes(content.view[:15]) != b"theta manifest "
         or len(content.view) > MAX_MANIFEST
     ):

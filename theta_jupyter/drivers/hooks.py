@@ -80,8 +80,8 @@ def pre_commit(worktree: Worktree) -> None:
     if undecided:
         raise ThetaError(
             f"still in conflict: {', '.join(undecided)}; this would commit what lies there, which is our side so far",
-            hint="take a side with: git theta checkout --ours -- PATH (or --theirs), "
-            "or keep what lies there with: git add PATH; then commit",
+            hint="decide with: git theta resolve, then: git theta merge --continue; "
+            "or keep what lies there with: git add PATH, then commit",
         )
 
 

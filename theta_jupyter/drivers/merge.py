@@ -1,17 +1,20 @@
 """The merge driver: Git calls it with three manifests and takes what it leaves in place of ours.
 
 Whatever happens, a valid manifest is left there: merged, or with our values (or our file as a whole) where nothing was
-decided, in which case the exit status says conflict. It never asks, and it only looks at manifests, because Git also
-runs it for merges it then refuses.
+decided, in which case the exit status says conflict. It never asks. It leaves nothing else behind but, at most,
+structures among the objects, because Git also runs it for merges it then refuses.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+from theta_jupyter.checkpoints import builder
 from theta_jupyter.errors import ManifestError, ThetaError
-from theta_jupyter.git.worktree import shown
+from theta_jupyter.git.transfer import fetch_objects
+from theta_jupyter.git.worktree import Worktree, shown
 from theta_jupyter.merges.threeway import STRUCTURE, Merged, Side, listed, merge
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 
@@ -40,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         # For the made-up ancestor of a criss-cross merge, undecided means what the ancestors' ancestor had.
         prefer: Side = "base" if virtual and base else "ours"
         merged = merge(base, ours, theirs, prefer)
+        if STRUCTURE in merged.conflicts:
+            merged = _with_structures(merged, base, ours, theirs, prefer)
         Path(ours_path).write_bytes(dump(merged.manifest))
     except (ThetaError, OSError) as error:
         _say(f"{path} is left as it is on our side: {error}")
@@ -47,6 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
     if merged.conflicts and not virtual:
         _say(_conflict(path, merged))
     return 1 if merged.conflicts else 0
+
+
+def _with_structures(merged: Merged, base: Manifest | None, ours: Manifest, theirs: Manifest, prefer: Side) -> Merged:
+    """Merge again, now with the structures of the versions at hand; if that fails, it stays as it was merged without.
+
+    What was only fetched has manifests and no objects. As smudge does, it is looked for where it came from.
+    """
+    try:
+        worktree = Worktree.find(bare=True)
+        if builder(ours.header.format) and not os.environ.get("GIT_THETA_SKIP_SMUDGE"):
+            places = [version.header.skeleton for version in (base, ours, theirs) if version]
+            fetch_objects(worktree, {place.object: place.size for place in places})
+        return merge(base, ours, theirs, prefer, worktree.store)
+    except (ThetaError, OSError) as error:
+        _say(f"the structures of the two sides could not be merged: {error}")
+        return merged
 
 
 def _read(path: Path) -> Manifest | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["mapped", "materialise", "rebuild", "store"]
+__all__ = ["lay", "mapped", "materialise", "rebuild", "store"]
 
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
@@ -140,8 +140,32 @@ def _passes(text: bytes, known: Known) -> bool:
     return True
 
 
+def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent) -> None:
+    """Put the file of a manifest into the work tree; written by Git, all of it would be held in memory.
+
+    Raises
+    ------
+    ThetaError
+        If its weights are neither here nor on any remote.
+    """
+    path = worktree.top / name
+    rebuilt = rebuild(worktree, text, progress)
+    try:
+        present = path.is_file() and not path.is_symlink()
+        # As Git gives a new file its permissions: what the user's mask leaves.
+        mask = os.umask(0)
+        os.umask(mask)
+        rebuilt.chmod(path.stat().st_mode & 0o777 if present else 0o666 & ~mask)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(rebuilt, path)  # noqa: PTH105 - whatever is there, also a link
+    finally:
+        rebuilt.unlink(missing_ok=True)
+
+
 def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = silent) -> list[str]:
     """Replace manifests that lie in the work tree by the files they stand for; return which.
+
+    Of a file in conflict, that is the one that a merge has left there.
 
     Raises
     ------
@@ -152,14 +176,19 @@ def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = s
     index = worktree.index()
     for name in names:
         path = worktree.top / name
-        if path.is_symlink() or not path.is_file() or 0 not in index.get(name, {}):
+        if path.is_symlink() or not path.is_file() or name not in index:
             continue
         with path.open("rb") as file:
             text = file.read() if looks_like_manifest(file.peek(64)) else b""
-        if text and text == worktree.blobs([index[name][0]])[0]:
-            rebuilt = rebuild(worktree, text, progress)
-            rebuilt.chmod(path.stat().st_mode & 0o777)
-            rebuilt.replace(path)
+        if not text or (0 in index[name] and text != worktree.blobs([index[name][0]])[0]):
+            continue
+        try:
+            lay(worktree, name, text, progress)
+        except ManifestError:
+            if 0 in index[name]:
+                raise
+            continue  # In conflict, and merged as text: there is nothing that it stands for.
+        if 0 in index[name]:
             worktree.git("add", "--", name)
-            mended.append(name)
+        mended.append(name)
     return mended

@@ -22,10 +22,13 @@ from theta_jupyter.storage.objects import ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["STAGES", "Worktree", "run", "shown"]
+__all__ = ["LATER", "STAGES", "Worktree", "run", "shown"]
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
+LATER = "THETA_LATER"
+"""Environment variable; where it is 1, Git writes manifests in place of files, and whoever started it puts files there
+afterwards: written by Git, each would be held in memory as a whole."""
 STAGES = (0, 2, 3, 1)
 """Index stages in the order in which a file's own manifest is likeliest: merged, ours, theirs, base."""
 
@@ -96,15 +99,22 @@ class Worktree:
         """What this repository remembers."""
         return Cache(self.theta / "cache")
 
-    def git(self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> bytes:
+    def git(
+        self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None, fine: tuple[int, ...] = (0,)
+    ) -> bytes:
         """Run git at the top of the work tree and return what it prints.
+
+        Parameters
+        ----------
+        fine
+            Exit statuses that are no failure.
 
         Raises
         ------
         GitError
             With git's own words, if it fails.
         """
-        return run(args, cwd=self.top, data=data, env=env)
+        return run(args, cwd=self.top, data=data, env=env, fine=fine)
 
     def stages(self, path: str) -> dict[int, str]:
         """Blob of a path in each index stage it has: 0 when merged; 1 base, 2 ours, 3 theirs in a conflict."""
@@ -264,6 +274,7 @@ def run(
     cwd: Path | None = None,
     data: bytes | None = None,
     env: Mapping[str, str] | None = None,
+    fine: tuple[int, ...] = (0,),
 ) -> bytes:
     """Run git and return what it prints; see :meth:`Worktree.git`."""
     try:
@@ -280,7 +291,7 @@ def run(
         if cwd is not None and not cwd.is_dir():
             raise
         raise GitError("git is not installed, or not on PATH", hint="install git") from error
-    if done.returncode:
+    if done.returncode not in fine:
         words = done.stderr.decode(errors="replace").strip() or f"git {next(iter(args), '')} failed"
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
     return done.stdout

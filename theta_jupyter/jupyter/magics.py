@@ -19,10 +19,12 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.error import UsageError
 
 from theta_jupyter.answers import Shown
+from theta_jupyter.board import Board
 from theta_jupyter.commands import Session, explain, theta
 from theta_jupyter.diffs.report import Diff
 from theta_jupyter.errors import ThetaError
 from theta_jupyter.jupyter.progress import Bar
+from theta_jupyter.merge_state import Conflicts, MergeState
 from theta_jupyter.results import Result, for_notebook, plain
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def register(shell: InteractiveShell) -> None:
 
 
 def _show_widgets(shell: InteractiveShell) -> None:
-    """Show diffs as widgets, and figures as pictures, where there is a browser; elsewhere they are text."""
+    """Show diffs and merges as widgets, and figures as pictures, where there is a browser; elsewhere they are text."""
 
     def show(result: Result) -> Any:
         from theta_jupyter.jupyter.widgets import bundle
@@ -139,7 +141,7 @@ def _show_widgets(shell: InteractiveShell) -> None:
 
     if shell.display_formatter is None:
         return
-    for kind in (Diff, Shown):
+    for kind in (Diff, Shown, MergeState, Conflicts, Board):
         shell.display_formatter.mimebundle_formatter.for_type(kind, show)
     # What `.plot()` returns. Matplotlib's own way of showing figures, which pyplot sets up, takes this one's place.
     formatter = shell.display_formatter.formatters["image/png"]

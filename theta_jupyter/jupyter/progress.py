@@ -34,7 +34,7 @@ class Bar:
         if now - self._began < PATIENCE or (now - self._drawn < PACE and done < total):
             return
         self._drawn = now
-        label = f"{html.escape(what)} {size_text(done)} of {size_text(total)}"
+        label = html.escape(what) + (f" {size_text(done)} of {size_text(total)}" if total else "")
         self._show(f'<progress value="{done}" max="{max(1, total)}" aria-label="{label}"></progress> {label}')
 
     def close(self) -> None:

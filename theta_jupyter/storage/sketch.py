@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["BUCKETS", "MINIMUM", "Sketch", "Summary", "fixed_arithmetic", "summarize"]
+__all__ = ["BUCKETS", "MINIMUM", "Sketch", "Summary", "fixed_arithmetic", "summarize", "total"]
 
 BUCKETS = 64
 MINIMUM = 4096
@@ -103,8 +103,8 @@ def summarize(data: memoryview, dtype: str) -> Summary | None:
             folded[: wide.size] += wide * _signs(start % _SIGNS)[: wide.size]
             np.multiply(wide, wide, out=wide)
             squares[: wide.size] += wide
-        norm = math.sqrt(_total(squares)) if values.size else 0.0
-        mean = _total(totals) / values.size if values.size else 0.0
+        norm = math.sqrt(total(squares)) if values.size else 0.0
+        mean = total(totals) / values.size if values.size else 0.0
         sketch = _buckets(folded) if values.size >= MINIMUM else None
     if not (math.isfinite(norm) and math.isfinite(mean)):
         return None
@@ -184,8 +184,8 @@ def _set_default() -> Callable[[], object]:
     return lambda: library.fesetenv(present)
 
 
-def _total(values: npt.NDArray[np.float64]) -> float:
-    """Add up in a fixed binary tree of elementwise additions."""
+def total(values: npt.NDArray[np.float64]) -> float:
+    """Add up in a fixed binary tree of elementwise additions: the same bits everywhere."""
     tree = np.zeros(1 << max(0, values.size - 1).bit_length())
     tree[: values.size] = values
     while tree.size > 1:

@@ -26,11 +26,25 @@ from theta_jupyter.storage.sketch import summarize
 from theta_jupyter.updates.base import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from theta_jupyter.storage.objects import ObjectStore
 
-__all__ = ["Known", "Skeleton", "load_skeleton", "owners_of", "record_of", "restore", "take"]
+__all__ = [
+    "Bundler",
+    "Known",
+    "Skeleton",
+    "header_of",
+    "load_skeleton",
+    "owners_of",
+    "put",
+    "read_skeleton",
+    "record_of",
+    "restore",
+    "skeleton_of",
+    "storage_type",
+    "take",
+]
 
 OBJECT_BYTES = 64 << 10
 """Encoded tensors of at least this size are objects of their own; smaller ones share bundles."""
@@ -92,9 +106,9 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
     """
     layout, _ = locate(data)
     layout = _without_false_derived(layout, data, progress)
-    skeleton, owners = _skeleton(layout, data)
-    body = msgspec.msgpack.encode(skeleton)
-    skeleton_hash = blake3(body).hexdigest()
+    owners = owners_of(layout)
+    skeleton = skeleton_of(layout, b"".join(data[span.start : span.stop] for span in layout.literals()))
+    skeleton_hash = blake3(msgspec.msgpack.encode(skeleton)).hexdigest()
     hashes = list(each("reading", lambda span: _hash(data[span.start : span.stop]), layout.storages, _size, progress))
     for manifest in known.manifests:
         if _same(manifest, skeleton, skeleton_hash, hashes, owners) and _reusable(manifest.places(), store):
@@ -113,10 +127,10 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
             return _Stored(_adapted(record, work.view, raw))
         # A private copy, so that what is hashed is what is encoded, whoever writes to the file meanwhile.
-        return _stored(work.view, memoryview(bytes(raw)), _bases(work.view.name, known), store)
+        return put(work.view, memoryview(bytes(raw)), _bases(work.view.name, known), store)
 
     records: dict[str, Record] = {}
-    bundler = _Bundler(store)
+    bundler = Bundler(store)
     stored = each("storing", one, works, lambda work: work.span.size, progress, copies=4)
     for work, (record, payload) in zip(works, stored, strict=True):
         records[work.view.name] = record
@@ -130,8 +144,7 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         if view.name not in records:
             of = owners[view.storage].name
             records[view.name] = Record(view.dtype, view.shape, offset=view.offset, stride=view.stride, of=of)
-    header = _known_header(skeleton_hash, known, store)
-    header = header or Header(layout.format, layout.size, skeleton_hash, _store_skeleton(body, store))
+    header = header_of(skeleton, known.manifests, store)
     header = msgspec.structs.replace(header, content=content_hash(records) if layout.format == OPAQUE else "")
     return Manifest(header, dict(sorted(records.items(), key=lambda item: item[0].encode())))
 
@@ -146,7 +159,7 @@ def load_skeleton(manifest: Manifest, store: ObjectStore) -> tuple[Skeleton, Lay
     ManifestError
         If skeleton and records do not describe one file, as after a careless text merge.
     """
-    skeleton = _read_skeleton(manifest.header, store)
+    skeleton = read_skeleton(manifest.header, store)
     records = manifest.records
     index = {name: number for number, (name, _) in enumerate(skeleton.storages)}
     if (
@@ -215,7 +228,7 @@ class _Stored(NamedTuple):
     payload: bytes = b""
 
 
-class _Bundler:
+class Bundler:
     """Joins small payloads into objects of about a mebibyte, in the order in which they come."""
 
     def __init__(self, store: ObjectStore) -> None:
@@ -225,12 +238,14 @@ class _Bundler:
         self.size = 0
 
     def add(self, name: str, payload: bytes) -> None:
+        """Take a payload in."""
         self.pending[name] = payload
         self.size += len(payload)
         if self.size >= BUNDLE_BYTES:
             self.flush()
 
     def flush(self) -> None:
+        """Write what is waiting."""
         if self.pending:
             object_id, offset = self.store.write(b"".join(self.pending.values())), 0
             for name, payload in self.pending.items():
@@ -239,6 +254,7 @@ class _Bundler:
             self.pending, self.size = {}, 0
 
     def finish(self) -> dict[str, Place]:
+        """Write the rest, and say where each payload lies."""
         self.flush()
         return self.places
 
@@ -251,13 +267,29 @@ def _hash(data: memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def _skeleton(layout: Layout, data: memoryview) -> tuple[Skeleton, list[View]]:
-    """Give the skeleton, and the view that owns each storage."""
+def skeleton_of(layout: Layout, literals: bytes) -> Skeleton:
+    """The skeleton of a file that lies so, and has these bytes in :meth:`Layout.literals`."""
     ordered = owners_of(layout)
     others = sorted({view.name for view in layout.views} - {view.name for view in ordered})
-    literals = b"".join(data[span.start : span.stop] for span in layout.literals())
     storages = tuple((view.name, span) for view, span in zip(ordered, layout.storages, strict=True))
-    return Skeleton(layout.format, layout.size, storages, tuple(others), layout.derived, literals), ordered
+    return Skeleton(layout.format, layout.size, storages, tuple(others), layout.derived, literals)
+
+
+def header_of(skeleton: Skeleton, known: Iterable[Manifest], store: ObjectStore) -> Header:
+    """Store a skeleton, and give the header of its files: that of a known manifest where it is the same.
+
+    Raises
+    ------
+    ThetaError
+        If it cannot be stored.
+    """
+    body = msgspec.msgpack.encode(skeleton)
+    digest = blake3(body).hexdigest()
+    for manifest in known:
+        place = manifest.header.skeleton
+        if manifest.header.blake3 == digest and _reusable({place.object: place.size}, store):
+            return manifest.header
+    return Header(skeleton.format, skeleton.size, digest, _store_skeleton(body, store))
 
 
 def owners_of(layout: Layout) -> list[View]:
@@ -279,14 +311,14 @@ def record_of(view: View, raw: memoryview, known: Mapping[str, Record]) -> Recor
         Records by hash: one of the same bytes has been measured already.
     """
     digest = _hash(raw)
-    dtype, _ = _storage_type(view, len(raw))
+    dtype, _ = storage_type(view, len(raw))
     like = known.get(digest)
     if like is None or like.dtype != view.dtype or like.nbytes != len(raw):
         return _as(Record(view.dtype, view.shape, digest).with_summary(summarize(raw, dtype)), view, len(raw))
     return _as(msgspec.structs.replace(like, nodes=()), view, len(raw))
 
 
-def _storage_type(view: View, size: int) -> tuple[str, tuple[int, ...]]:
+def storage_type(view: View, size: int) -> tuple[str, tuple[int, ...]]:
     """How the engine reads a storage: as its owner does where that fits, else flat, else as bytes."""
     if view.stride is None and not view.offset and nbytes(view.dtype, view.shape) == size:
         return view.dtype, view.shape
@@ -348,14 +380,14 @@ def _reusable(objects: Mapping[str, int], store: ObjectStore) -> bool:
 def _adapted(record: Record, view: View, raw: memoryview) -> Record:
     """Let a record of the same bytes be that of another view."""
     if record.dtype != view.dtype:
-        dtype, _ = _storage_type(view, len(raw))
+        dtype, _ = storage_type(view, len(raw))
         record = record.with_summary(summarize(raw, dtype))
     return _as(record, view, len(raw))
 
 
-def _stored(view: View, raw: memoryview, bases: Sequence[Node], store: ObjectStore) -> _Stored:
+def put(view: View, raw: memoryview, bases: Sequence[Node], store: ObjectStore) -> _Stored:
     """Encode a storage, and write it down if it is not to be bundled."""
-    dtype, shape = _storage_type(view, len(raw))
+    dtype, shape = storage_type(view, len(raw))
     record = record_of(view, raw, {})
     if not raw:
         return _Stored(record)
@@ -380,21 +412,20 @@ def _as(record: Record, view: View, size: int) -> Record:
     )
 
 
-def _known_header(digest: str, known: Known, store: ObjectStore) -> Header | None:
-    for manifest in known.manifests:
-        place = manifest.header.skeleton
-        if manifest.header.blake3 == digest and _reusable({place.object: place.size}, store):
-            return manifest.header
-    return None
-
-
 def _store_skeleton(body: bytes, store: ObjectStore) -> Place:
     """An object of its own, so that adding one structure twice, with other values, gives one header."""
     packed = codec.compress(body)
     return Place(store.write(packed), len(packed))
 
 
-def _read_skeleton(header: Header, store: ObjectStore) -> Skeleton:
+def read_skeleton(header: Header, store: ObjectStore) -> Skeleton:
+    """Read a skeleton, and check it against its hash.
+
+    Raises
+    ------
+    MissingObjectError, IntegrityError
+        If it is not here, or damaged.
+    """
     place = header.skeleton
     packed = store.read(place.object, place.offset, place.stored)
     try:

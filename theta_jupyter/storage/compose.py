@@ -1,0 +1,104 @@
+"""New tensors straight into the store, without a file around them: what a merge computes.
+
+Each is encoded as if it had been cut from a file, may rest on the versions it came from, and gets the record that the
+clean filter would give it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+from theta_jupyter.storage import tensors
+from theta_jupyter.storage.pool import Progress, each, silent
+from theta_jupyter.storage.snapshot import Bundler, put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from theta_jupyter.checkpoints.base import View
+    from theta_jupyter.storage.manifest import Node, Place, Record
+    from theta_jupyter.storage.objects import ObjectStore
+
+__all__ = ["Made", "compose", "roots"]
+
+T = TypeVar("T")
+
+
+class Made(NamedTuple):
+    """A tensor that was made.
+
+    Parameters
+    ----------
+    view
+        Its name and type, and where it lies in its storage, whose number is not looked at.
+    data
+        The bytes of the storage.
+    bases
+        Nodes that it may rest on.
+    remark
+        What to say of it.
+    """
+
+    view: View
+    data: memoryview
+    bases: Sequence[Node] = ()
+    remark: str = ""
+
+
+def compose(
+    what: str,
+    make: Callable[[T], Made],
+    items: Iterable[T],
+    size: Callable[[T], int],
+    store: ObjectStore,
+    progress: Progress = silent,
+    *,
+    copies: int = 4,
+) -> dict[str, tuple[Record, str]]:
+    """Make tensors and store them, several at once.
+
+    Parameters
+    ----------
+    what
+        The work, in a word, for the progress.
+    make
+        Makes one.
+    size, copies
+        Bytes of an item, and how many times that is needed in memory while it is made.
+
+    Returns
+    -------
+    dict
+        Record and remark of each, by name.
+    """
+    bundler = Bundler(store)
+    found: dict[str, tuple[Record, str]] = {}
+
+    def one(item: T) -> tuple[str, Record, bytes, str]:
+        made = make(item)
+        stored = put(made.view, made.data, made.bases, store)
+        return made.view.name, stored.record, stored.payload, made.remark
+
+    ordered = sorted(items, key=lambda item: -size(item))  # The longest first, so that no thread is left with it.
+    for name, record, payload, remark in each(what, one, ordered, size, progress, copies=copies):
+        found[name] = record, remark
+        if payload:
+            bundler.add(name, payload)
+    for name, place in bundler.finish().items():
+        record, remark = found[name]
+        *bases, last = record.nodes
+        nodes = (*bases, msgspec.structs.replace(last, place=place))
+        found[name] = msgspec.structs.replace(record, nodes=nodes), remark
+    return found
+
+
+def roots(records: Iterable[Record | None]) -> list[Node]:
+    """Nodes that a tensor made from these may rest on."""
+    found: dict[Place, Node] = {}
+    for record in records:
+        node = record and tensors.root(record)
+        if node:
+            found.setdefault(node.place, node)
+    return list(found.values())
