@@ -208,6 +208,7 @@ def use_theme(page: Page) -> Callable[[str], None]:
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme }).then(() => true)", theme
         )
         page.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     return use_theme
 

@@ -1,17 +1,45 @@
-import type { Detail, Diff, FileDiff, Refreshed, Tensor } from './types';
+/**
+ * Who answers the views: a kernel over a comm, or a server over REST.
+ *
+ * What can be asked is a type, `Questions`: a function for each, from what it is told to what it answers. Each view has
+ * its own (`DiffQuestions`, `MergeQuestions`, `BoardQuestions`).
+ */
+export interface Backend<Questions extends Asking<Questions>> {
+  /** Ask, and wait for the answer. What fails, or is given up through the signal, rejects with a `BackendError`. */
+  ask<Method extends keyof Questions & string>(
+    method: Method,
+    told: Parameters<Questions[Method]>[0],
+    options?: AskOptions
+  ): Promise<ReturnType<Questions[Method]>>;
 
-/** Who answers the views. A request that fails rejects with a `BackendError`. */
-export interface Backend {
-  /** What was compared, and which files differ. */
-  diff(): Promise<Diff>;
-  /** One file: every tensor, as far as it is known without reading weights. */
-  file(path: string): Promise<FileDiff>;
-  /** One tensor, exactly. */
-  tensor(path: string, name: string): Promise<Detail>;
-  /** Exact numbers for these tensors. */
-  measure(path: string, names: string[]): Promise<{ tensors: Tensor[] }>;
-  /** The pictures and the summary again, after measuring. */
-  figures(path: string): Promise<Refreshed>;
+  /** Hear of what happens without being asked for; the function returned ends that. */
+  listen(heard: (happening: Happening) => void): () => void;
+}
+
+/** Any set of questions. */
+export type Asking<Questions> = { [Method in keyof Questions]: (told: never) => unknown };
+
+/** What a question is told that needs to be told nothing. */
+export type Nothing = Record<string, never>;
+
+export interface AskOptions {
+  /** Called while a long answer is worked on, as often as there is news. */
+  onProgress?: (progress: Progress) => void;
+  /** Gives the question up. */
+  signal?: AbortSignal;
+}
+
+/** How far a long answer has come, in bytes. */
+export interface Progress {
+  what: string;
+  done: number;
+  total: number;
+}
+
+/** What is shown has changed elsewhere: in another view, or in a terminal. */
+export interface Happening {
+  event: 'changed';
+  revision: number;
 }
 
 /** What went wrong, and what to do about it. */

@@ -1,12 +1,11 @@
 /**
  * Asks the kernel, over the comm of an anywidget model.
  *
- * A request is `{id, method, params}`; the reply carries its id. Every view of a model hears every reply, so ids begin
- * with a word of their own. A kernel that is busy answers late, and one that is gone never does: callers show what they
- * have, and do not wait.
+ * A request is `{id, method, params}`; what comes back carries its id: `progress` any number of times, then `result` or
+ * `error`. Every view of a model hears every reply, so ids begin with a word of their own. A kernel that is busy answers
+ * late, and one that is gone never does: callers show what they have, and do not wait.
  */
-import { BackendError, type Backend } from './backend';
-import type { Detail, Diff, FileDiff, Refreshed, Tensor } from './types';
+import { BackendError, type AskOptions, type Asking, type Backend, type Happening, type Progress } from './backend';
 
 /** What we use of an anywidget model. */
 export interface Model {
@@ -18,8 +17,9 @@ export interface Model {
   off(event: string, handler: (...values: never[]) => void): void;
 }
 
-interface Reply {
+interface Reply extends Partial<Happening> {
   id?: string;
+  progress?: Progress;
   result?: unknown;
   error?: { message: string; hint?: string };
 }
@@ -27,53 +27,62 @@ interface Reply {
 interface Waiting {
   resolve: (result: unknown) => void;
   reject: (error: Error) => void;
+  onProgress: ((progress: Progress) => void) | undefined;
 }
 
-export class CommBackend implements Backend {
+export class CommBackend<Questions extends Asking<Questions>> implements Backend<Questions> {
   private readonly word = Math.random().toString(36).slice(2);
   private readonly waiting = new Map<string, Waiting>();
+  private readonly listeners = new Set<(happening: Happening) => void>();
   private count = 0;
 
   constructor(private readonly model: Model) {
     model.on('msg:custom', this.onReply);
   }
 
-  diff(): Promise<Diff> {
-    return this.ask('diff', {});
+  ask<Method extends keyof Questions & string>(
+    method: Method,
+    told: Parameters<Questions[Method]>[0],
+    { onProgress, signal }: AskOptions = {}
+  ): Promise<ReturnType<Questions[Method]>> {
+    const id = `${this.word}-${++this.count}`;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      signal?.addEventListener('abort', () => this.cancel(id));
+      this.waiting.set(id, { resolve: resolve as Waiting['resolve'], reject, onProgress });
+      this.model.send({ id, method, params: told });
+    });
   }
 
-  file(path: string): Promise<FileDiff> {
-    return this.ask('file', { path });
-  }
-
-  tensor(path: string, name: string): Promise<Detail> {
-    return this.ask('tensor', { path, name });
-  }
-
-  measure(path: string, names: string[]): Promise<{ tensors: Tensor[] }> {
-    return this.ask('measure', { path, names });
-  }
-
-  figures(path: string): Promise<Refreshed> {
-    return this.ask('figures', { path });
+  listen(heard: (happening: Happening) => void): () => void {
+    this.listeners.add(heard);
+    return () => this.listeners.delete(heard);
   }
 
   /** Hear no more replies. What is still waiting stays so: nobody looks at it any longer. */
   dispose(): void {
     this.model.off('msg:custom', this.onReply);
     this.waiting.clear();
+    this.listeners.clear();
   }
 
-  private ask<T>(method: string, params: object): Promise<T> {
-    const id = `${this.word}-${++this.count}`;
-    return new Promise<T>((resolve, reject) => {
-      this.waiting.set(id, { resolve: result => resolve(result as T), reject });
-      this.model.send({ id, method, params });
-    });
+  /** Give a question up: its answer is then that it was interrupted, unless it is there already. */
+  private cancel(id: string): void {
+    if (this.waiting.has(id)) {
+      this.model.send({ method: 'cancel', params: { id } });
+    }
   }
 
-  private readonly onReply = ({ id = '', result, error }: Reply): void => {
+  private readonly onReply = ({ id = '', progress, result, error, event, revision = 0 }: Reply): void => {
+    if (event) {
+      this.listeners.forEach(heard => heard({ event, revision }));
+      return;
+    }
     const waiting = this.waiting.get(id);
+    if (progress) {
+      waiting?.onProgress?.(progress);
+      return;
+    }
     this.waiting.delete(id);
     if (error) {
       waiting?.reject(new BackendError(error.message, error.hint));

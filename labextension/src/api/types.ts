@@ -1,9 +1,24 @@
 /**
- * What is said between the views and who answers them: a kernel over a comm, or a server over REST.
+ * What is said between the view of a diff and who answers it.
  *
  * Plain JSON. A number that JSON cannot hold (infinite, not a number) is null. Names come from files that strangers
  * made: they are shown as text, never as HTML.
  */
+import type { Nothing } from './backend';
+
+/** What can be asked about a diff. */
+export interface DiffQuestions {
+  /** What was compared, and which files differ. */
+  diff(told: Nothing): Diff;
+  /** One file: every tensor, as far as it is known without reading weights. */
+  file(told: { path: string }): FileDiff;
+  /** One tensor, exactly. */
+  tensor(told: { path: string; name: string }): Detail;
+  /** Exact numbers for these tensors. */
+  measure(told: { path: string; names: string[] }): { tensors: Tensor[] };
+  /** The pictures and the summary again, after measuring. */
+  figures(told: { path: string }): Refreshed;
+}
 
 /** Unchanged, added, changed, deleted, renamed, reshaped, recast (another dtype). */
 export type Status = '' | 'A' | 'M' | 'D' | 'R' | 'S' | 'T';
@@ -84,9 +99,17 @@ export interface Refreshed extends Figures {
   notes: string[];
 }
 
+/** A value that has a name. */
+export type Fact = [label: string, value: string];
+
+export interface TitledFigure {
+  title: string;
+  figure: Figure;
+}
+
 /** One tensor, measured. */
 export interface Detail {
   tensor: Tensor;
-  facts: [label: string, value: string][];
-  figures: { title: string; figure: Figure }[];
+  facts: Fact[];
+  figures: TitledFigure[];
 }

@@ -3,73 +3,29 @@
  *
  * It knows nothing of notebooks: it is given a session, which knows who answers and where its state is shared.
  */
-import {
-  useCallback,
-  useDeferredValue,
-  useMemo,
-  useRef,
-  useSyncExternalStore,
-  type KeyboardEvent,
-  type ReactElement
-} from 'react';
+import { useCallback, useDeferredValue, useMemo, useSyncExternalStore, type ReactElement } from 'react';
 
 import type { FileDiff } from '../api/types';
 import { plain } from './format';
+import { Frame } from './frame';
 import { Heatmap } from './heatmap';
-import { Message } from './message';
 import { Norms } from './norms';
 import type { Session, Snapshot } from './session';
 import { isLit } from './state';
 import { Summary } from './summary';
 import { Table } from './table';
 import { TensorDetail } from './tensor';
-import { ThemeContext, useThemeOf } from './theme';
 
 export function DiffView({ session }: { session: Session }): ReactElement {
-  const ref = useRef<HTMLDivElement>(null);
-  const theme = useThemeOf(ref);
   const snapshot = useSyncExternalStore(session.subscribe, session.get);
   const { diff, failure, state } = snapshot;
   const isDone = state.data !== null || diff?.files.length === 0;
   return (
-    // eslint-disable-next-line jsx-a11y/no-static-element-interactions -- it only keeps keys from going further
-    <div
-      ref={ref}
-      className="theta-root"
-      data-testid="theta-diff"
-      data-ready={isDone && theme !== null}
-      onKeyDown={keepKeys}
-    >
-      {theme && (
-        <ThemeContext.Provider value={theme}>
-          {failure && <Message {...failure} />}
-          {diff && diff.files.length > 0 && (
-            <Summary diff={diff} data={state.data} snapshot={snapshot} session={session} />
-          )}
-          {diff?.files.length === 0 && <p>No tracked model differs.</p>}
-          {state.data ? (
-            <Body data={state.data} snapshot={snapshot} session={session} />
-          ) : (
-            !isDone && !failure && <Loading />
-          )}
-        </ThemeContext.Provider>
-      )}
-    </div>
-  );
-}
-
-/** A key without a modifier is ours: the notebook around us would take `x` for "cut this cell". */
-function keepKeys(event: KeyboardEvent): void {
-  if (!event.ctrlKey && !event.metaKey && !event.altKey) {
-    event.stopPropagation();
-  }
-}
-
-function Loading(): ReactElement {
-  return (
-    <p className="theta-hint theta-waiting" role="status">
-      Loading…
-    </p>
+    <Frame testId="theta-diff" isDone={isDone} failure={failure}>
+      {diff && diff.files.length > 0 && <Summary diff={diff} data={state.data} snapshot={snapshot} session={session} />}
+      {diff?.files.length === 0 && <p>No tracked model differs.</p>}
+      {state.data && <Body data={state.data} snapshot={snapshot} session={session} />}
+    </Frame>
   );
 }
 

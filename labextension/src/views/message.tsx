@@ -2,7 +2,7 @@
 import type { ReactElement } from 'react';
 
 import { plain } from './format';
-import type { Failure } from './session';
+import type { Failure } from './store';
 
 export function Message({ message, hint }: Failure): ReactElement {
   return (

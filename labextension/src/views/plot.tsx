@@ -52,6 +52,7 @@ export function Plot({ data, layout, height, label, onClick, onBrush }: PlotProp
   const ref = useRef<HTMLDivElement>(null);
   const theme = useTheme();
   const handlers = useRef<Handlers>({});
+  const drawing = useRef<Promise<unknown>>(Promise.resolve());
   useLayoutEffect(() => {
     handlers.current = { onClick, onBrush };
   });
@@ -66,7 +67,7 @@ export function Plot({ data, layout, height, label, onClick, onBrush }: PlotProp
         const first = !element.classList.contains('js-plotly-plot');
         // Plotly writes into what it is given.
         const copy = structuredClone(data);
-        void Plotly.react(element, copy, themed({ ...structuredClone(layout) }, theme, height), CONFIG);
+        drawing.current = Plotly.react(element, copy, themed({ ...structuredClone(layout) }, theme, height), CONFIG);
         if (first) {
           listen(element as unknown as PlotElement, handlers);
         }
@@ -87,7 +88,8 @@ export function Plot({ data, layout, height, label, onClick, onBrush }: PlotProp
     const element = ref.current;
     return () => {
       if (element) {
-        Plotly.purge(element);
+        // Not while Plotly is still at it: it would look for what is gone.
+        void drawing.current.finally(() => Plotly.purge(element));
       }
     };
   }, []);

@@ -1,26 +1,14 @@
 /**
- * A view's conversation with who answers it, and all it has learned so far.
+ * The conversation of a diff's view with who answers it, and all it has learned so far.
  *
- * A store outside of React: the views draw its snapshots. What has been sent is kept, and every click works on that at
- * once; the answer, when it comes, only makes it more exact. Of a quick series of selections only the last is asked
- * for, and one that is not answered does not hold up the others for ever.
+ * What has been sent is kept, and every click works on that at once; the answer, when it comes, only makes it more
+ * exact. Of a quick series of selections only the last is asked for, and one that is not answered does not hold up the
+ * others for ever.
  */
-import { BackendError, type Backend } from '../api/backend';
-import type { Detail, Diff } from '../api/types';
+import type { Backend } from '../api/backend';
+import type { Detail, Diff, DiffQuestions } from '../api/types';
 import { initial, isUnmeasured, portions, reduce, type Action, type Shared, type State } from './state';
-
-/** Where the shared part of the state lives as well: in the traits of a widget, say. */
-export interface Link {
-  get(): Shared;
-  set(part: Partial<Shared>): void;
-  /** Calls back whenever something has been set, by whomever. */
-  subscribe(changed: () => void): () => void;
-}
-
-export interface Failure {
-  message: string;
-  hint: string;
-}
+import { PATIENCE, Store, failureOf, wait, type Failure, type Link } from './store';
 
 /** How far measuring has come. */
 export interface Progress {
@@ -47,31 +35,24 @@ export interface Snapshot {
 
 /** Milliseconds: long enough to skip the rows that an arrow key, held down, runs over. */
 const PAUSE = 120;
-/** A request that has not been answered for so long does not hold up the next one. */
-const PATIENCE = 5000;
 /** Clicking through a few tensors redraws the pictures once. */
 const REFRESH = 800;
 
-const wait = (delay: number): Promise<void> => new Promise(resolve => setTimeout(resolve, delay));
-
-export class Session {
-  private snapshot: Snapshot;
-  private readonly listeners = new Set<() => void>();
+export class Session extends Store<Snapshot> {
   private readonly answers = new Map<string, Detail>();
   private readonly unlink: () => void;
   private underway: Promise<unknown> = Promise.resolve();
   private refreshing: ReturnType<typeof setTimeout> | undefined;
   private run = 0;
-  private isDisposed = false;
 
   constructor(
-    private readonly backend: Backend,
-    private readonly link: Link
+    private readonly backend: Backend<DiffQuestions>,
+    private readonly link: Link<Shared>
   ) {
     const state = initial(link.get());
-    this.snapshot = { state, diff: null, failure: null, selected: null, progress: null, measureFailure: null };
+    super({ state, diff: null, failure: null, selected: null, progress: null, measureFailure: null });
     this.unlink = link.subscribe(() => this.take(link.get()));
-    backend.diff().then(
+    backend.ask('diff', {}).then(
       diff => {
         this.put({ diff });
         this.open();
@@ -79,14 +60,6 @@ export class Session {
       (error: unknown) => this.put({ failure: failureOf(error) })
     );
   }
-
-  /** These two are what React's `useSyncExternalStore` wants. */
-  readonly get = (): Snapshot => this.snapshot;
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
 
   readonly dispatch = (action: Action): void => {
     this.put({ state: reduce(this.snapshot.state, action) });
@@ -111,7 +84,7 @@ export class Session {
       for (const portion of portions(todo)) {
         this.put({ progress: { done, total: todo.length }, measureFailure: null });
         const names = portion.map(({ name }) => name);
-        const { tensors } = await this.backend.measure(data.path, names);
+        const { tensors } = await this.backend.ask('measure', { path: data.path, names });
         this.dispatch({ type: 'exact', path: data.path, tensors });
         if (run !== this.run) {
           break;
@@ -135,19 +108,11 @@ export class Session {
     this.put({ progress: null });
   };
 
-  dispose(): void {
-    this.isDisposed = true;
+  override dispose(): void {
     this.run++;
     clearTimeout(this.refreshing);
     this.unlink();
-    this.listeners.clear();
-  }
-
-  private put(part: Partial<Snapshot>): void {
-    if (!this.isDisposed) {
-      this.snapshot = { ...this.snapshot, ...part };
-      this.listeners.forEach(listener => listener());
-    }
+    super.dispose();
   }
 
   private take(part: Partial<Shared>): void {
@@ -178,7 +143,7 @@ export class Session {
       const { file } = this.snapshot.state;
       return path === file || !files.some(other => other.path === file);
     };
-    this.backend.file(path).then(
+    this.backend.ask('file', { path }).then(
       data => {
         if (isShown()) {
           this.dispatch({ type: 'load', data });
@@ -211,7 +176,7 @@ export class Session {
     if (!isWanted() || this.answers.has(name)) {
       return;
     }
-    const request = this.backend.tensor(path, name);
+    const request = this.backend.ask('tensor', { path, name });
     this.underway = Promise.race([request.catch(() => undefined), wait(PATIENCE)]);
     try {
       const answer = await request;
@@ -238,16 +203,11 @@ export class Session {
       return;
     }
     this.refreshing = setTimeout(() => {
-      this.backend.figures(path).then(
+      this.backend.ask('figures', { path }).then(
         part => this.dispatch({ type: 'refresh', path, part }),
         // The old ones stay.
         () => undefined
       );
     }, delay);
   }
-}
-
-function failureOf(error: unknown): Failure {
-  const { message, hint = '' } = error instanceof BackendError ? error : { message: String(error) };
-  return { message, hint };
 }

@@ -6,6 +6,7 @@
  */
 import type { FileDiff, Refreshed, Tensor } from '../api/types';
 import { isComparable, notFinite, relativeValue, storedAs } from './format';
+import { matcher } from './globs';
 
 export type Column =
   'status' | 'name' | 'dtype' | 'shape' | 'size' | 'relative' | 'largest' | 'cosine' | 'changed' | 'update' | 'stored';
@@ -150,46 +151,13 @@ function sorted(tensors: readonly Tensor[], { by, down }: Sort): Tensor[] {
     .map(({ tensor }) => tensor);
 }
 
-/** Whether a name answers the filter: a glob if it looks like one, else a part of the name. */
-export function matcher(filter: string): (tensor: Tensor) => boolean {
-  if (!filter) {
-    return () => true;
-  }
-  const test = /[*?[]/.test(filter) ? globTest(filter) : partTest(filter);
-  return ({ name, old_name }) => test(name) || (old_name !== '' && test(old_name));
-}
-
-function partTest(part: string): (name: string) => boolean {
-  const lower = part.toLowerCase();
-  return name => name.toLowerCase().includes(lower);
-}
-
-/** As Python's fnmatch reads it, `*` being anything, dots included; it may leave out the modules a name begins with. */
-function globTest(glob: string): (name: string) => boolean {
-  const pattern = glob.replace(
-    /\[(!?)(\]?[^\]]*)\]|[\s\S]/g,
-    (whole: string, not: string | undefined, set: string | undefined) => {
-      if (set) {
-        return `[${not ? '^' : ''}${set.replace(/[\\\]^[]/g, '\\$&')}]`;
-      }
-      return whole === '*' ? '[\\s\\S]*' : whole === '?' ? '[\\s\\S]' : whole.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
-    }
-  );
-  try {
-    const expression = new RegExp(`^([\\s\\S]*[./])?${pattern.replace(/(\[\\s\\S\]\*)+/g, '[\\s\\S]*')}$`, 'i');
-    return name => expression.test(name);
-  } catch {
-    // A set such as [z-a] is no set: nothing is in it.
-    return () => false;
-  }
-}
-
 /** Whether filter and brush leave a tensor in the light. Hiding the unchanged is the table's own affair. */
 export function isLit(filter: string, range: Range | null): ((tensor: Tensor) => boolean) | null {
   if (!filter && !range) {
     return null;
   }
-  const matches = matcher(filter);
+  const test = matcher(filter);
+  const matches = ({ name, old_name }: Tensor): boolean => test(name) || (old_name !== '' && test(old_name));
   return tensor => matches(tensor) && (!range || isWithin(tensor, range));
 }
 

@@ -7,6 +7,7 @@
 import type { ReactElement } from 'react';
 
 import type { Tensor } from '../api/types';
+import { Facts, Figures } from './findings';
 import {
   NOT_FINITE,
   changeOf,
@@ -25,7 +26,6 @@ import {
   storedAs
 } from './format';
 import { Message } from './message';
-import { Plot } from './plot';
 import type { Selected } from './session';
 import { StatusMark } from './table';
 
@@ -74,41 +74,11 @@ export function TensorDetail({ tensor, detail, hint }: Props): ReactElement {
           Measuring…
         </p>
       )}
-      {answer && (
-        <dl>
-          {answer.facts
-            .filter(([label]) => !SHOWN.has(label))
-            .map(([label, value]) => (
-              <div key={label}>
-                <dt>{plain(label)}</dt>
-                <dd>{plain(value)}</dd>
-              </div>
-            ))}
-        </dl>
-      )}
+      {answer && <Facts facts={answer.facts.filter(([label]) => !SHOWN.has(label))} />}
       {!answer && storedAs(tensor) && (
-        <dl>
-          <div>
-            <dt>stored as</dt>
-            <dd>{`${plain(storedAs(tensor))}, ${sizeText(tensor.stored)}`}</dd>
-          </div>
-        </dl>
+        <Facts facts={[['stored as', `${storedAs(tensor)}, ${sizeText(tensor.stored)}`]]} />
       )}
-      {answer && answer.figures.length > 0 && (
-        <div className="theta-figures">
-          {answer.figures.map(({ title, figure }) => (
-            <figure key={title}>
-              <figcaption>{plain(title)}</figcaption>
-              <Plot
-                data={figure.data}
-                layout={figure.layout}
-                height={(figure.layout as { height?: number }).height ?? 128}
-                label={plain(title)}
-              />
-            </figure>
-          ))}
-        </div>
-      )}
+      {answer && <Figures figures={answer.figures} />}
     </section>
   );
 }
