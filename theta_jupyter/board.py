@@ -143,7 +143,7 @@ class Board(Result):
         return (*((self.note,) if self.note else ()), *take)
 
     def spec(self) -> Spec | None:
-        """Scores as a curve over the parameter that was swept, or as bars; the parents as lines."""
+        """Scores as a curve over the parameter that was swept, or a dot for each; the parents as lines."""
         found, parents = [t for t in self.trials if self._counts(t)], self._parents()
         if not found:
             return None
@@ -151,32 +151,20 @@ class Board(Result):
         if curve:
             found.sort(key=lambda t: t.value or 0.0)
         ends: list[float | int] = [found[0].value or 0.0, found[-1].value or 0.0] if curve else [-0.5, len(found) - 0.5]
-        data: list[Spec] = []
-        if curve:
-            data.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers",
-                    "x": [t.value for t in found],
-                    "y": [t.score for t in found],
-                    "name": "candidates",
-                    "line": {"color": RESULT, "width": 1.5},
-                    "hovertemplate": f"{text(self.swept)} %{{x:.3g}}: %{{y:.4g}}<extra></extra>",
-                }
-            )
-        else:
-            data.append(
-                {
-                    "type": "bar",
-                    "x": list(range(len(found))),
-                    "y": [t.score for t in found],
-                    "customdata": [text(t.label) for t in found],
-                    "name": "candidates",
-                    "marker": {"color": RESULT},
-                    "width": 0.6,
-                    "hovertemplate": "%{customdata}: %{y:.4g}<extra></extra>",
-                }
-            )
+        # Dots and not bars: those would have to begin at zero, where nothing could be told apart.
+        data: list[Spec] = [
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if curve else "markers",
+                "x": [t.value if curve else index for index, t in enumerate(found)],
+                "y": [t.score for t in found],
+                "customdata": [text(t.label) for t in found],
+                "name": "candidates",
+                "line": {"color": RESULT, "width": 1.5},
+                "marker": {"color": RESULT, "size": 8},
+                "hovertemplate": "%{customdata}: %{y:.4g}<extra></extra>",
+            }
+        ]
         for index, (trial, dash) in enumerate(zip(parents, ["solid", "dash", *["dot"] * len(parents)], strict=False)):
             color = (OURS, THEIRS, BASE)[min(index, 2)]
             data.append(
@@ -202,7 +190,6 @@ class Board(Result):
                 "ticktext": [text(t.label, 24) for t in found],
                 "range": ends,
             },
-            # Bars that begin at zero would hide what differs.
             "yaxis": {"title": {"text": "score"}, "range": [low - room, high + room]},
             "margin": {"l": 56, "r": 8, "t": 8, "b": 44},
             "height": 240,

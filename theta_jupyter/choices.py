@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -34,7 +34,7 @@ class _Stored(msgspec.Struct, forbid_unknown_fields=True):
     """The file."""
 
     of: str
-    revision: int
+    revision: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
     steps: list[str]
 
 

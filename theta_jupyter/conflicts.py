@@ -6,12 +6,14 @@ terminal, a notebook, a kernel that was restarted. Nothing here changes anything
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from theta_jupyter import changes
-from theta_jupyter.errors import GitError
+from theta_jupyter.errors import GitError, ThetaError
+from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.merges.blend import Part
 from theta_jupyter.merges.threeway import STRUCTURE, Merged, merge
 
@@ -31,6 +33,7 @@ __all__ = [
     "Named",
     "Situation",
     "conflicts",
+    "merged_models",
     "named",
     "situation",
     "unmerged",
@@ -188,9 +191,20 @@ def conflicts(worktree: Worktree, known: dict[str, Conflict] | None = None) -> d
         base, ours, theirs = (
             changes.read(texts.get(stages.get(stage, ("", ""))[1], b"")) for stage in (BASE, OURS, THEIRS)
         )
-        merged = merge(base, ours, theirs, "ours", worktree.store) if ours and theirs else None
+        merged = merged_models(worktree, base, ours, theirs) if ours and theirs else None
         found[path] = Conflict(path, stages, base, ours, theirs, merged)
     return dict(sorted(found.items()))
+
+
+def merged_models(worktree: Worktree, base: Manifest | None, ours: Manifest, theirs: Manifest) -> Merged:
+    """Merge manifests; structures that this takes and that are not here, as after a mere fetch, come from a remote."""
+    found = merge(base, ours, theirs, "ours", worktree.store)
+    if STRUCTURE in found.conflicts:
+        places = [version.header.skeleton for version in (base, ours, theirs) if version]
+        with contextlib.suppress(ThetaError):
+            if fetch_objects(worktree, {place.object: place.size for place in places}):
+                return merge(base, ours, theirs, "ours", worktree.store)
+    return found
 
 
 def situation(worktree: Worktree) -> Situation:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from theta_jupyter import blending
 from theta_jupyter.blending import Task
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.merges.base import find
 from theta_jupyter.merges.blend import Part
 from theta_jupyter.merges.plan import depths
@@ -164,18 +163,12 @@ def assembled(worktree: Worktree, versions: Versions, decided: Decided, made: Ma
     """
     records = {**decided.records, **made}
     ours, *others = versions.models
-    for attempt in range(2):
-        for other in others:
-            found = assemble(records, versions.base, ours, other, decided.prefer or "ours", worktree.store)
-            if found and found.undecided and not decided.prefer:
-                raise RequestError(f"{versions.path}: {STRUCTURE} cannot be decided: no rule speaks of it")
-            if found:
-                return found.manifest
-        structures = [version.header.skeleton for version in (versions.base, *versions.models) if version]
-        needed = {place.object: place.size for place in structures}
-        if attempt or not worktree.store.missing(needed):
-            break
-        fetch_objects(worktree, needed)  # What was only fetched by Git has none; with them, one may be built.
+    for other in others:
+        found = assemble(records, versions.base, ours, other, decided.prefer or "ours", worktree.store)
+        if found and found.undecided and not decided.prefer:
+            raise RequestError(f"{versions.path}: {STRUCTURE} cannot be decided: no rule speaks of it")
+        if found:
+            return found.manifest
     raise RequestError(
         f"{versions.path}: the merged tensors fit into no file that either side has",
         hint=f"take the shapes of one side, and its structure: resolve '{STRUCTURE}' with ours or theirs",

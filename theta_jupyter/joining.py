@@ -14,20 +14,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from theta_jupyter import blending, changes
-from theta_jupyter.conflicts import Conflict, named, situation, unmerged
+from theta_jupyter.blending import Statistics
+from theta_jupyter.conflicts import Conflict, merged_models, named, situation, unmerged
 from theta_jupyter.deciding import Versions, assembled, decide, of_conflict
 from theta_jupyter.errors import GitError, RequestError, ThetaError
-from theta_jupyter.git.roads import materialise
+from theta_jupyter.git.roads import lay, materialise
 from theta_jupyter.git.worktree import LATER, shown
+from theta_jupyter.merges.base import find
 from theta_jupyter.merges.blend import Part
 from theta_jupyter.merges.plan import TRAILER, Plan
-from theta_jupyter.merges.threeway import merge as threeway
 from theta_jupyter.merging import Merge
-from theta_jupyter.storage.manifest import Manifest, dump
+from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.merge_state import MergeState
@@ -73,9 +75,11 @@ def begin(
     heads = [worktree.resolve(branch) for branch in branches]
     if plan is not None:
         plan = plan.checked(1 + len(heads))
+        for rule in plan.rules:
+            Statistics(worktree).check(rule.values(0.0, 1 + len(heads)), find(rule.strategy))
         if plan.all or len(heads) > 1:
             return _join(worktree, heads, branches, plan, message, progress)
-    before = now.ours.commit
+    before, files = _head(worktree), _files(worktree)
     try:
         _merge(worktree, branches, message)
         session = Merge(worktree, progress)
@@ -89,7 +93,7 @@ def begin(
             return session.finish(message)
         return replace(state, stopped=finish)
     finally:
-        _write_out(worktree, progress)
+        _write_out(worktree, files, progress)
 
 
 def of_heads(worktree: Worktree, heads: Sequence[str], labels: Sequence[str], paths: Sequence[str]) -> list[Versions]:
@@ -158,7 +162,7 @@ def _join(
     kept = plan.used(used).full(1 + len(heads))
     commit = _commit(worktree, made_tree, [ours, *heads], message or _message(branches), kept)
     worktree.git("merge", "--quiet", "--ff-only", commit, env={LATER: "1"})
-    _write_out(worktree, progress)
+    _write_out(worktree, [], progress)
     return Merge(worktree, progress).state(f"merged {', '.join(branches)} into {labels[0]}: {commit[:7]}")
 
 
@@ -188,10 +192,40 @@ def _merge(worktree: Worktree, branches: Sequence[str], message: str) -> None:
         raise
 
 
-def _write_out(worktree: Worktree, progress: Progress) -> None:
-    """Put files where Git has written manifests."""
+def _head(worktree: Worktree) -> str:
+    try:
+        return worktree.resolve("HEAD")
+    except GitError:
+        return ""  # No commit yet.
+
+
+def _files(worktree: Worktree) -> list[str]:
+    """Tracked models that lie in the work tree as files, not as manifests."""
+    return [path for path in changes.tracked(worktree) if _manifest(worktree.top / path) == b""]
+
+
+def _manifest(path: Path) -> bytes | None:
+    """The text of a manifest that lies there; empty for anything else; None if there is no file."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return file.read() if looks_like_manifest(file.peek(64)) else b""
+
+
+def _write_out(worktree: Worktree, files: Sequence[str], progress: Progress) -> None:
+    """Put files where Git has written manifests.
+
+    Parameters
+    ----------
+    files
+        Those that were files before. A merge that Git refuses puts changes that are not committed away and back again.
+    """
     try:
         materialise(worktree, changes.tracked(worktree), progress)
+        for path in files:
+            text = _manifest(worktree.top / path)
+            if text:
+                lay(worktree, path, text, progress)
     except ThetaError as error:
         error.message = f"merged, but not all files could be written: {error.message}"
         raise
@@ -266,7 +300,7 @@ def _versions(
 ) -> Versions:
     """Lay the tensors of several versions beside each other: two as a merge does, more by their names."""
     if len(models) == 2:
-        merged = threeway(base, models[0], models[1], "ours", worktree.store)
+        merged = merged_models(worktree, base, models[0], models[1])
         stages = {1: ("", "base"), 2: ("", "ours"), 3: ("", "theirs")}
         conflict = Conflict(path, stages, base, models[0], models[1], merged)
         found = of_conflict(conflict, labels)

@@ -110,7 +110,8 @@ class MergeState(Result):
             return ()
         now = self.situation
         sides = [f"{side}: {v.name}  {v.subject}".rstrip() for side, v in (("ours", now.ours), ("theirs", now.theirs))]
-        notes = [*sides, *(f"{f.path}: {note}" for f in self.files for note in f.notes)]
+        notes = [*([self.outcome] if self.outcome else []), *sides]
+        notes += [f"{f.path}: {note}" for f in self.files for note in f.notes]
         notes += [f"rule {n}: {rule.described()}" for n, rule in enumerate(self.plan.rules, 1)]
         notes += [f"also in conflict, to be edited by hand: {shown(path)}" for path in self.others]
         if self.left:

@@ -7,6 +7,7 @@ one tensor and writes nothing; only the end computes what was chosen, stages it,
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.merges.base import Strategy
     from theta_jupyter.merges.blend import Part
-    from theta_jupyter.storage.manifest import Manifest
+    from theta_jupyter.storage.manifest import Manifest, Record
 
 __all__ = ["Merge"]
 
@@ -249,14 +250,15 @@ class Merge:
             raise RequestError("no merge is in progress", hint="begin one with: git theta merge BRANCH")
         if state.others:
             name = shown(state.others[0])
-            raise RequestError(f"{name} is still in conflict", hint=f"edit it, then: git add {name}")
+            raise RequestError(f"{name} is still in conflict", hint=f"edit it, then: git add {shlex.quote(name)}")
         decided = [(path, name) for path, c in self.conflicts().items() for name in _decided(c, state.plan)]
         plan = state.plan.used(decided).full()
         staged = self.stage(progress)
         outcome = self._go_on(now, message, plan)
         self._choices.clear()
         files = f" ({', '.join(map(shown, staged))})" if staged else ""
-        return replace(self.state(f"{outcome}{files}"), stopped=bool(self.conflicts()))
+        after = self.state(f"{outcome}{files}")
+        return replace(after, stopped=bool(after.files or after.others))
 
     def abort(self) -> MergeState:
         """Give up, and go back to where it began.
@@ -373,12 +375,14 @@ class Merge:
             raise RequestError(f"{strategy.name} cannot merge {matched[0][1]!r}: {refusals[0]}")
         Statistics(self.worktree).check(checked.values(0.0, 2), strategy)
 
-    def _refusal(self, strategy: Strategy, conflict: Conflict, name: str) -> str:
+    def _refusal(
+        self, strategy: Strategy, conflict: Conflict, name: str, of: Mapping[str, Record] | None = None
+    ) -> str:
         if name == STRUCTURE:
             if strategy.takes in {"ours", "theirs"} or (not conflict.whole and not strategy.takes):
                 return ""
             return "nothing can be mixed here: take ours or theirs" if conflict.whole else "take ours or theirs"
-        of = {side: part.record for side, part in conflict.parts(name).items()}
+        of = of or _records(conflict, name)
         return blending.refusal(strategy, (of.get("ours"), of.get("theirs")), of.get("base"))
 
     def _file_state(self, conflict: Conflict, plan: Plan) -> FileState:
@@ -435,7 +439,8 @@ class Merge:
         )
 
     def _refusals(self, conflict: Conflict, name: str) -> tuple[tuple[str, str], ...]:
-        found = ((key, self._refusal(strategy, conflict, name)) for key, strategy in installed().items())
+        of = _records(conflict, name)
+        found = ((key, self._refusal(strategy, conflict, name, of)) for key, strategy in installed().items())
         return tuple((key, reason) for key, reason in found if reason)
 
     def _standing(self, conflict: Conflict, name: str, parts: Mapping[str, Part]) -> Standing:
@@ -480,12 +485,14 @@ class Merge:
         if now.kind == "stash":
             drop = "; drop the stash with: git stash drop" if now.theirs.name == "stash" else ""
             return f"{now.theirs.name}: applied and staged{drop}"
-        self._note(message, plan)
+        self._note(message if now.kind == "merge" else "", plan)
         # What turned out to change nothing is skipped, as Git itself would.
-        step = "--continue" if now.kind == "merge" or git("diff", "--cached", "--name-only") else "--skip"
-        cleanup = "whitespace" if message else "strip"
+        step = "--continue" if git("diff", "--cached", "--name-only") else "--skip"
+        go: list[str] = ["-c", "commit.cleanup=strip", now.kind, step]
+        if now.kind == "merge":
+            go = ["commit", "--quiet", "--no-edit", f"--cleanup={'whitespace' if message else 'strip'}"]
         try:
-            git("-c", f"commit.cleanup={cleanup}", now.kind, step, env={"GIT_EDITOR": "true"})
+            git(*go, env={"GIT_EDITOR": "true"})
         except GitError as error:
             again = situation(self.worktree)
             if not conflicts(self.worktree):
@@ -528,6 +535,10 @@ def _names(merged: Merged, *, settled: bool) -> list[str]:
     if settled:
         return [name for name, kind in merged.classes.items() if kind not in CONFLICTS]
     return list(merged.conflicts)
+
+
+def _records(conflict: Conflict, name: str) -> dict[str, Record]:
+    return {side: part.record for side, part in conflict.parts(name).items()}
 
 
 def _key(conflict: Conflict, name: str) -> tuple[str, ...]:

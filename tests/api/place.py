@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from safetensors.numpy import save_file
 
-from tests.e2e.repo import MODEL, Repo, weights
+from tests.e2e.repo import MODEL, Repo, safetensors, weights
 from theta_jupyter import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bare", "conflict", "empty", "repo", "templates", "write"]
+__all__ = ["bare", "conflict", "empty", "forked", "repo", "templates", "write"]
 
 
 def write(path: Path | str = MODEL, seed: int = 0, **changed: int) -> bytes:
@@ -32,7 +32,7 @@ def write(path: Path | str = MODEL, seed: int = 0, **changed: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``one``, a repository with one commit, and ``conflict``, made from it."""
+    """A folder with ``one``, a repository with one commit, and ``forked`` and ``conflict``, made from it."""
     top = tmp_path_factory.mktemp("templates")
     one = _place(top / "one")
     with one.environment(), contextlib.chdir(one.top):
@@ -50,7 +50,13 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         repository.switch("main")
         write(b=1, a=1)
         repository.commit("ours")
+        shutil.copytree(top / "conflict", top / "forked")
         assert "CONFLICT" in two.fails("merge", "theirs")
+    three = Repo(top / "forked/work", top / "forked/home")
+    with three.environment():
+        three.git("switch", "--quiet", "theirs")
+        three.commit(safetensors(b=3, c=3, wide=2), "theirs again")
+        three.git("switch", "--quiet", "main")
     return top
 
 
@@ -70,6 +76,15 @@ def repo(tmp_path: Path, templates: Path) -> Iterator[Repo]:
 def conflict(tmp_path: Path, templates: Path) -> Iterator[Repo]:
     """A merge of ``theirs`` into ``main`` that both changed ``b`` in; ours changed ``a`` too, theirs ``wide``."""
     yield from _work_in(_copy(templates / "conflict", tmp_path))
+
+
+@pytest.fixture
+def forked(tmp_path: Path, templates: Path) -> Iterator[Repo]:
+    """On ``main``, which changed ``a`` and ``b`` (seed 1).
+
+    ``theirs`` changed ``b`` and ``wide`` (seed 2), and in a second commit ``b`` and ``c`` (seed 3).
+    """
+    yield from _work_in(_copy(templates / "forked", tmp_path))
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save, save_file
 
 from tests.api.place import write
@@ -123,18 +123,22 @@ def test_deleted_on_one_side(repo: Repo) -> None:
 
 def test_structure_in_conflict_is_taken_whole(repo: Repo) -> None:
     repository = Repository()
+    repository.track("m.pt")
+    repo.write(torch_file(), "m.pt")
+    repository.commit("base")
     files = {}
     for branch in ("theirs", "ours"):
         repository.switch(branch, create=True)
-        save_file(weights() | {branch: np.ones(3, np.float32)}, MODEL)
-        files[branch] = repo.read()
+        tree = {name: torch.from_numpy(value) for name, value in weights().items()}
+        torch.save(tree | {branch: torch.ones(3)}, "m.pt")
+        files[branch] = repo.read("m.pt")
         repository.commit(branch)
         repository.switch("main")
     repository.switch("ours")
     repo.fails("merge", "theirs")
-    message = repository.checkout(paths=[MODEL], side="theirs").message
-    assert message == f"{MODEL}: taken from theirs as a whole; 1 change of ours is not in it: ours; staged"
-    assert repo.read() == files["theirs"]
+    message = repository.checkout(paths=["m.pt"], side="theirs").message
+    assert message == "m.pt: taken from theirs as a whole; 1 change of ours is not in it: ours; staged"
+    assert repo.read("m.pt") == files["theirs"]
 
 
 @SIDES

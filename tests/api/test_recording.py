@@ -100,7 +100,7 @@ def test_status_of_a_conflict(conflict: Repo) -> None:
     assert conflict.top.exists()
     status = Repository().status()
     assert [entry.state for entry in status.entries] == ["conflict"]
-    assert "git theta checkout --ours" in status.text()
+    assert "git theta resolve   (then: git theta merge --continue)" in status.text()
 
 
 def test_status_of_a_folder_in_place_of_a_model(repo: Repo) -> None:
@@ -176,7 +176,7 @@ def test_commit_with_a_conflict(conflict: Repo) -> None:
     head = conflict.head()
     with pytest.raises(RequestError, match=f"{MODEL} is in conflict") as caught:
         Repository().commit("merge")
-    assert "git theta checkout --ours" in caught.value.hint
+    assert "git theta resolve" in caught.value.hint
     assert conflict.head() == head
 
 

@@ -62,7 +62,7 @@ def test_pull_into_a_conflict_says_what_to_do(repo: Repo, clone: Repo, monkeypat
     repository.commit("ours")
     with pytest.raises(RequestError, match=f"{MODEL} is in conflict") as caught:
         repository.pull("--no-rebase")
-    assert "git theta checkout --ours" in caught.value.hint
+    assert "git theta resolve" in caught.value.hint
     assert clone.status() == ""
 
 

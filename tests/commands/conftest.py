@@ -1,5 +1,5 @@
 """Fixtures shared by everything that works in a repository."""
 
-from tests.api.place import bare, conflict, empty, repo, templates
+from tests.api.place import bare, conflict, empty, forked, repo, templates
 
-__all__ = ["bare", "conflict", "empty", "repo", "templates"]
+__all__ = ["bare", "conflict", "empty", "forked", "repo", "templates"]

@@ -20,8 +20,8 @@ from theta_jupyter.merges.plan import LIMIT, MOST_RULES, Plan, Rule, depths, esc
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Any text, also half of a surrogate pair, as a tensor's name may hold.
-NAMES = st.text(max_size=20) | st.text(st.characters(categories=["Cc", "Cs", "Zl", "Zp", "So"]), max_size=5)
+# Any text that a tensor's name may hold.
+NAMES = st.text(max_size=20) | st.text(st.characters(categories=["Cc", "Cf", "Zl", "Zp", "So"]), max_size=5)
 NUMBERS = st.floats(allow_nan=False) | st.integers()
 VALUES = NUMBERS | st.booleans() | NAMES
 RULES = st.builds(
@@ -42,6 +42,7 @@ def exactly(plan: Plan) -> str:
     return repr(plan)
 
 
+@settings(deadline=None)
 @given(PLANS)
 def test_a_plan_comes_back(plan: Plan) -> None:
     assert exactly(read(plan.text())) == exactly(plan)
@@ -157,7 +158,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(
     st.lists(
         st.sampled_from(PIECES),
@@ -173,6 +174,7 @@ def test_any_text_is_a_plan_or_an_error_of_ours(text: str) -> None:
         read(f"- strategy: linear\n  parameters: {{weight: {text}}}").checked()
 
 
+@settings(deadline=None)
 @given(
     st.recursive(st.none() | VALUES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=9)
 )
@@ -231,6 +233,7 @@ def test_a_rule_may_be_for_some_files() -> None:
     assert plan.rule_for("a") == 2, "where there is but one file, all rules are for it"
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES)
 def test_an_escaped_name_matches_just_itself(name: str, other: str) -> None:
     assert Rule(escape(name), "ours").matches(name)
@@ -241,13 +244,14 @@ def test_an_escaped_name_matches_just_itself(name: str, other: str) -> None:
 GLOBS = st.text("[]*?!-ab^\\\n", max_size=8)
 
 
+@settings(deadline=None)
 @given(GLOBS, GLOBS)
 def test_an_escaped_glob_matches_just_itself(name: str, other: str) -> None:
     assert Rule(escape(name), "ours").matches(name)
     assert Rule(escape(name), "ours").matches(other) == (name == other)
 
 
-@settings(max_examples=500)
+@settings(deadline=None, max_examples=500)
 @given(GLOBS, GLOBS)
 def test_globs_are_those_of_fnmatch(glob: str, name: str) -> None:
     assert Rule(glob, "ours").matches(name) == fnmatch.fnmatchcase(name, glob)
@@ -358,6 +362,9 @@ def test_a_gradient_goes_through_its_points() -> None:
     assert found == pytest.approx([0.2, 0.35, 0.5, 0.65, 0.8])
     assert [found[0], found[2], found[4]] == points
     assert at({"density": [0.7]}, 0.3)["density"] == 0.7
+    # Where rounding would lead beside the points.
+    assert at({"density": [0.03, 0.29]}, 1)["density"] == 0.29
+    assert at({"density": [0.3, 0.3]}, 0.1)["density"] == 0.3
     assert [at({"seed": [0, 10]}, depth)["seed"] for depth in (0, 0.26, 1)] == [0, 3, 10]
     assert isinstance(at({"seed": [0, 10]}, 0.26)["seed"], int)
 
@@ -378,6 +385,7 @@ def test_weights_of_each_model_have_gradients_too() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5), st.floats(0, 1))
 def test_a_gradient_is_piecewise_linear(points: list[float], depth: float) -> None:
     """Against fractions; and never beyond the points on its sides, which may be at a limit."""
@@ -436,6 +444,7 @@ def test_depths_of_other_models() -> None:
     assert depths([f"a.{'9' * 5000}.w"]) == {f"a.{'9' * 5000}.w": 1.0}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(".0123456789a٣²/", max_size=12) | NAMES, max_size=8))
 def test_any_names_have_depths(names: list[str]) -> None:
     found = depths(names)

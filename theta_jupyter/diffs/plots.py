@@ -132,11 +132,23 @@ def _axis(axes: Axes, spec: Spec, name: str) -> None:
         axis.set_label_text(wanted["title"]["text"], color=INK, fontsize=8)
 
 
+_DASHES = {"solid": "-", "dash": "--", "dot": ":"}
+
+
 def _line(axes: Axes, trace: Spec) -> None:
     heights = [float("nan") if y is None else y for y in trace["y"]]
     style = "steps-mid" if trace["line"].get("shape") == "hvh" else "default"
+    modes = trace["mode"].split("+")
     axes.plot(
-        trace["x"], heights, color=trace["line"]["color"], linewidth=1.2, drawstyle=style, label=trace.get("name")
+        trace["x"],
+        heights,
+        color=trace["line"]["color"],
+        linewidth=1.2 if "lines" in modes else 0,
+        linestyle=_DASHES[trace["line"].get("dash", "solid")],
+        marker="o" if "markers" in modes else "",
+        markersize=4,
+        drawstyle=style,
+        label=trace.get("name"),
     )
 
 

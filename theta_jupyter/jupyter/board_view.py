@@ -60,7 +60,7 @@ class BoardView:
         self._used = index
         label = self.board.trials[index].label
         if state.situation.kind:
-            self._note = for_notebook(f"{label} is the plan now; look at it and finish with: git theta merge")
+            self._note = for_notebook(f"{label} is the plan now; finish with: git theta merge --continue")
         else:
             self._note = state.headline()
         return self.overview()

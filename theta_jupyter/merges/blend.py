@@ -184,7 +184,7 @@ class _Work:
             for key, versions in self.statistics.items()
         }
         result = self.strategy.run(arrays, ground, {**self.values, **given}, Tensor(self.name, self.dtype))
-        return self.cast(result.reshape(-1), [(..., self.words(model)) for model in models])
+        return self.cast(result.reshape(-1), [(..., self.words(one)) for one in (*models, *([base] if base else []))])
 
     def array(self, version: Version, start: int = 0, stop: int | None = None) -> Array:
         """Read a version, or some of its values, and refuse what is not finite."""
@@ -202,11 +202,11 @@ class _Work:
             )
         return found
 
-    def words(self, version: Version) -> npt.NDArray[Any] | None:
-        """The very values of a version, where a double does not hold all that is in them."""
+    def words(self, version: Version, start: int = 0, stop: int | None = None) -> npt.NDArray[Any] | None:
+        """The very values of a version, or some of them, where a double does not hold all that is in them."""
         kind = DTYPES[self.dtype]
         precise = version.dtype != self.dtype or not (kind.name == "BOOL" or (kind.is_whole and kind.word_bytes == 8))
-        return None if precise else np.frombuffer(version.data, f"<u{kind.word_bytes}")
+        return None if precise else np.frombuffer(version.data, f"<u{kind.word_bytes}")[start:stop]
 
     def cast(self, result: Array, known: Sequence[tuple[Any, npt.NDArray[Any] | None]] = ()) -> bytes:
         """Round a result to the type of the tensor.
@@ -214,8 +214,9 @@ class _Work:
         Parameters
         ----------
         known
-            Where the models' values lie in the result, ours first, and what :meth:`words` gives of them: a result that
-            is one of them, as far as doubles tell, is so to the last bit. A truth value that is split evenly is ours.
+            Where the values of each version lie in the result, ours first, and what :meth:`words` gives of them: a
+            result that is one of them, as far as doubles tell, is so to the last bit. A truth value that is split
+            evenly is ours.
         """
         kind = DTYPES[self.dtype]
         exact = [(place, words) for place, words in known if words is not None]
@@ -251,7 +252,7 @@ class _Work:
             # A complex number is two values.
             tensor = Tensor(self.name, self.dtype, start * DTYPES[self.dtype].words)
             result = self.strategy.run(arrays, ground, {**self.values, **given}, tensor)
-            known = [(..., self.words(_part(model, start, stop))) for model in models]
+            known = [(..., self.words(one, start, stop)) for one in (*models, *([base] if base else []))]
             out[start * size : stop * size] = self.cast(result, known)
         return out
 

@@ -160,7 +160,17 @@ class Plan:
         """YAML, to be kept and edited."""
         import yaml
 
-        dumped: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None)
+        class Dumper(yaml.SafeDumper):
+            """One that escapes what is not printed: left to itself it folds rare ends of lines into spaces."""
+
+        def text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+            style = None if value.isprintable() else '"'
+            return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+        Dumper.add_representer(str, text)
+        dumped: str = yaml.dump(
+            self.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None
+        )
         return dumped
 
 

@@ -139,6 +139,8 @@ class Preview(Result):
         Of the result from each version.
     histograms
         Of the values, over the same edges.
+    changes
+        Of what ours, theirs and the result are away from the base, over the same edges.
     remark
         What was done to versions of different sizes.
     """
@@ -148,6 +150,7 @@ class Preview(Result):
     norms: tuple[tuple[str, float], ...]
     distances: tuple[tuple[str, float], ...]
     histograms: tuple[tuple[str, Histogram], ...]
+    changes: tuple[tuple[str, Histogram], ...] = ()
     remark: str = ""
 
     def headline(self) -> str:
@@ -191,9 +194,12 @@ class Preview(Result):
     def specs(self) -> tuple[tuple[str, Spec], ...]:
         """A title and a figure for everything there is to see."""
         colors = {"base": BASE, "ours": OURS, "theirs": THEIRS, "result": RESULT}
-        found = dict(self.histograms)
-        sides = [(side, found[side], color) for side, color in colors.items() if side in found]
-        return (("values of each version", overlaid(sides)),) if sides else ()
+        shown = (("changes from the base", dict(self.changes)), ("values of each version", dict(self.histograms)))
+        return tuple(
+            (title, overlaid([(side, found[side], color) for side, color in colors.items() if side in found]))
+            for title, found in shown
+            if found
+        )
 
     def html(self) -> str:
         """The table and the picture."""
@@ -276,7 +282,20 @@ def preview(
                 for side, values in floats.items()
                 if side != "result" and versions[side].shape == result.shape and values.size == made.size
             )
-    return Preview(row, labels, norms, distances, histograms, remark)
+        changes = _changes(floats, sides) if "base" in floats else ()
+    return Preview(row, labels, norms, distances, histograms, changes, remark)
+
+
+def _changes(floats: dict[str, npt.NDArray[Any]], sides: dict[str, Version]) -> tuple[tuple[str, Histogram], ...]:
+    """How far values are from the base, of the versions that have its shape."""
+    base = floats["base"]
+    away = {
+        side: np.subtract(values, base, dtype=np.float64)
+        for side, values in floats.items()
+        if side != "base" and sides[side].shape == sides["base"].shape and values.size == base.size
+    }
+    edges = edges_of(*away.values()) if away else None
+    return () if edges is None else tuple((side, spread(values, edges)) for side, values in away.items())
 
 
 def _length(values: npt.NDArray[Any]) -> float:

@@ -14,8 +14,8 @@ export interface MergeQuestions {
   settled(told: { path: string }): { rows: Row[] };
   /** One tensor as a strategy would have it; without one, only its versions. */
   preview(told: { path: string; name: string; strategy: string; parameters: Values }): Preview;
-  /** Add a rule: the last one that matches a tensor wins. */
-  choose(told: { rule: Rule }): Choice;
+  /** Add rules, to be undone as one: the last one that matches a tensor wins. */
+  choose(told: { rules: Rule[] }): Choice;
   /** Change a rule, or remove it. */
   edit(told: { index: number; rule: Rule | null }): Choice;
   /** Take the last change of the rules back. */
@@ -151,7 +151,7 @@ export interface Preview {
   remarks: string[];
 }
 
-/** What a change of the rules has done: rows of every file that it touched. */
+/** What a change of the rules has done: the rows that are not as they were. */
 export interface Choice {
   state: MergeState;
   rows: { path: string; rows: Row[] }[];

@@ -11,7 +11,7 @@ import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -282,8 +282,7 @@ def _largest(sizes: Array, count: int) -> npt.NDArray[np.bool_]:
     flat = sizes.reshape(-1)
     if not 0 < count < flat.size:
         return np.full(sizes.shape, count > 0)
-    place = flat.size - count
-    least = np.partition(flat, place)[place]
+    least = _nth_largest(flat, count)
     kept: npt.NDArray[np.bool_] = flat > least
     short = count - np.count_nonzero(kept)
     for start in range(0, flat.size, _BLOCK):  # Piece by piece: where most are zero, positions are larger than values.
@@ -293,6 +292,28 @@ def _largest(sizes: Array, count: int) -> npt.NDArray[np.bool_]:
         if not short:
             break
     return kept.reshape(sizes.shape)
+
+
+def _nth_largest(sizes: Array, count: int) -> Any:
+    """The ``count``-th largest of numbers none of which is below zero.
+
+    Their bits, as integers, are in the same order, so they are counted by their highest 16 bits, then those in the
+    same drawer by the next 16: many times quicker than to partition them where many are equal, as in bfloat16.
+    """
+    words = sizes.view(f"u{sizes.itemsize}")
+    found = 0
+    for shift in range(8 * sizes.itemsize - 16, -1, -16):
+        counts = np.zeros(1 << 16, np.int64)
+        for start in range(0, words.size, _BLOCK):
+            drawer = (words[start : start + _BLOCK] >> shift) & 0xFFFF
+            counts += np.bincount(drawer.astype(np.intp), minlength=1 << 16)
+        above = np.cumsum(counts[::-1])
+        place = int(np.searchsorted(above, count))
+        count -= int(above[place] - counts[::-1][place])
+        place = 0xFFFF - place
+        found = (found << 16) | place
+        words = words[(words >> shift) & 0xFFFF == place]
+    return np.array(found, f"u{sizes.itemsize}").view(sizes.dtype)[()]
 
 
 def _ranks(table: Array) -> npt.NDArray[np.intp]:
@@ -313,7 +334,7 @@ def _thinned(changes: list[Array], tensor: Tensor, density: float, seed: int) ->
 
 
 def _keep(change: Array, kept: npt.NDArray[np.bool_]) -> None:
-    np.copyto(change, 0, where=~kept)
+    change *= kept
 
 
 def _added(base: Array, changes: Sequence[Array], weight: Weights, factor: float) -> Array:
@@ -331,8 +352,10 @@ def _agreed(base: Array, changes: Sequence[Array], weight: Weights, factor: floa
     for change, one in zip(changes, weights, strict=True):
         np.multiply(change, one, out=change)
         agrees = np.sign(change) == signs
-        np.add(total, change, out=total, where=agrees)
-        np.add(shares, abs(one), out=shares, where=agrees)
-    np.divide(total, shares, out=total, where=shares > 0)
+        np.multiply(change, agrees, out=change)
+        total += change
+        shares += np.asarray(abs(one), shares.dtype) * agrees
+    shares[shares == 0] = 1  # Nothing is there to be divided.
+    total /= shares
     total *= factor
     return moved(base, total)

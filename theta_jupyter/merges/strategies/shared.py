@@ -69,8 +69,11 @@ def mean(models: Models, weight: Weights = 1.0) -> Array:
 
 def moved(start: Array, change: Array) -> Array:
     """``start + change``, and the very bits of ``start`` where nothing changes: -0.0 + 0.0 would be 0.0."""
-    result = start.astype(np.result_type(start, change))
-    np.add(result, change, out=result, where=change != 0)
+    result = np.add(start, change, out=np.empty(start.shape, np.result_type(start, change)))
+    if not np.all(start):
+        # Only zeros lose their sign; to leave out all that stays would take several times as long.
+        still = (start == 0) & (change == 0)
+        result[still] = start[still]
     return result
 
 

@@ -70,8 +70,6 @@ export class MergeSession extends Store<Snapshot> {
   private readonly unlisten: () => void;
   private looking: Promise<unknown> = Promise.resolve();
   private finishingWith: AbortController | null = null;
-  /** One choice may take several rules: so many to undo, at this revision. */
-  private last = { revision: 0, rules: 1 };
   /** Changes go out one after the other. */
   private underway: Promise<unknown> = Promise.resolve();
 
@@ -135,26 +133,15 @@ export class MergeSession extends Store<Snapshot> {
   /** Decide what matches these globs. */
   readonly apply = (globs: readonly string[], { strategy, parameters }: Draft, file = this.fileGlob()): Promise<void> =>
     this.change(async () => {
-      for (const tensors of globs) {
-        const rule = { tensors, file, strategy, parameters };
-        this.foresee(rule);
-        this.heed(await this.backend.ask('choose', { rule }));
-      }
-      this.last = { revision: this.snapshot.merge?.revision ?? 0, rules: globs.length };
+      const rules = globs.map(tensors => ({ tensors, file, strategy, parameters }));
+      this.foresee(rules);
+      this.heed(await this.backend.ask('choose', { rules }));
     });
 
   readonly edit = (index: number, rule: Rule | null): Promise<void> =>
     this.change(async () => this.heed(await this.backend.ask('edit', { index, rule })));
 
-  readonly undo = (): Promise<void> =>
-    this.change(async () => {
-      const { revision, rules } = this.last;
-      for (let left = revision === this.snapshot.merge?.revision ? rules : 1; left > 0; left--) {
-        if (this.snapshot.merge?.can_undo) {
-          this.heed(await this.backend.ask('undo', {}));
-        }
-      }
-    });
+  readonly undo = (): Promise<void> => this.change(async () => this.heed(await this.backend.ask('undo', {})));
 
   readonly finish = (message: string): Promise<void> =>
     this.change(async () => {
@@ -299,12 +286,15 @@ export class MergeSession extends Store<Snapshot> {
     return done;
   }
 
-  /** Show what a rule will do, before it is answered. */
-  private foresee({ tensors, strategy, parameters }: Rule): void {
-    const matches = fnmatch(tensors);
-    const conflicts = this.snapshot.conflicts.map(row =>
-      matches(row.name) && !row.refusals[strategy] ? { ...row, strategy, parameters } : row
-    );
+  /** Show what rules will do, before they are answered. */
+  private foresee(rules: readonly Rule[]): void {
+    let { conflicts } = this.snapshot;
+    for (const { tensors, strategy, parameters } of rules) {
+      const matches = fnmatch(tensors);
+      conflicts = conflicts.map(row =>
+        matches(row.name) && !row.refusals[strategy] ? { ...row, strategy, parameters } : row
+      );
+    }
     this.renew(conflicts);
     this.put({ conflicts });
   }
