@@ -209,7 +209,8 @@ def test_what_cannot_be_taken(index: int | None) -> None:
     def apply(_: Plan) -> MergeState:
         raise AssertionError
 
-    with pytest.raises(RequestError, match="that is no candidate"):
+    message = "no candidate has a score" if index is None else "that is no candidate"
+    with pytest.raises(RequestError, match=message):
         board(None, apply=apply).use(index)
 
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from theta_jupyter import choices as module
-from theta_jupyter.choices import MOST_STEPS, NAME, Choices, Steps
+from theta_jupyter.choices import MOST_STEPS, Choices, Steps
 from theta_jupyter.errors import RequestError, ThetaError
-from theta_jupyter.git.worktree import Worktree
+from theta_jupyter.git.worktree import CHOICES, Worktree
 from theta_jupyter.merges.plan import Plan, Rule
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_the_file(choices: Choices) -> None:
     """What the tests below damage is such a file."""
     choices.path.write_text(json.dumps(WHOLE))
     assert choices.load("merge") == Steps((plan(1),), 3)
-    assert choices.path.name == NAME
+    assert choices.path.name == CHOICES
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_folder_in_its_place_is_as_none(choices: Choices) -> None:
     assert choices.load("merge") == Steps()
     with pytest.raises(ThetaError, match="cannot keep what was chosen"):
         choices.add("merge", plan(1))
-    assert [path.name for path in choices.path.parent.iterdir()] == [NAME]
+    assert [path.name for path in choices.path.parent.iterdir()] == [CHOICES]
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_leaves_what_was(choices: Choices, call: str, monkey
         with pytest.raises(ThetaError, match=r"cannot keep what was chosen in .*THETA_MERGE: No space left on device"):
             choices.add("merge", plan(2))
     assert choices.path.read_bytes() == before
-    assert [path.name for path in choices.path.parent.iterdir()] == [NAME]
+    assert [path.name for path in choices.path.parent.iterdir()] == [CHOICES]
     assert choices.add("merge", plan(2)).plan == plan(2)
 
 

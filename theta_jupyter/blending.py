@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from theta_jupyter import changes
+from theta_jupyter.checkpoints import locate
 from theta_jupyter.checkpoints.base import View
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.merges.base import Strategy, find
 from theta_jupyter.merges.blend import Part, Version, blend, room
-from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
+from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint, contiguous
 from theta_jupyter.storage.compose import Made, compose, roots
+from theta_jupyter.storage.manifest import OPAQUE
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.snapshot import storage_type
 from theta_jupyter.storage.tensors import decode
@@ -91,6 +93,26 @@ class Statistics:
                 for path in values[parameter.name]:
                     self._checkpoint(path)
 
+    def require(self, tasks: Iterable[Task]) -> None:
+        """Refuse checkpoints that say nothing of any tensor that is merged.
+
+        Raises
+        ------
+        RequestError
+            If there is one.
+        """
+        names: dict[str, list[str]] = {}
+        for task in tasks:
+            for parameter in find(task.strategy).parameters:
+                if parameter.kind == "checkpoints":
+                    for path in task.values[parameter.name]:
+                        names.setdefault(path, []).append(task.name)
+        for path, wanted in names.items():
+            found = self._checkpoint(path)
+            if not any(name in found for name in wanted):
+                some = next(iter(found), "no tensor")
+                raise RequestError(f"{path} has nothing of {wanted[0]!r}", hint=f"its names are such as {some!r}")
+
     def _version(self, path: str, name: str) -> Version | None:
         checkpoint = self._checkpoint(path)
         if name not in checkpoint:
@@ -108,8 +130,15 @@ class Statistics:
         return self._open[path]
 
 
-def blended(worktree: Worktree, tasks: Sequence[Task], progress: Progress = silent) -> dict[str, Record]:
+def blended(
+    worktree: Worktree, tasks: Sequence[Task], progress: Progress = silent, remarks: list[str] | None = None
+) -> dict[str, Record]:
     """Merge tensors, and store them; return their records by name.
+
+    Parameters
+    ----------
+    remarks
+        What was done to versions of different sizes is added to these.
 
     Raises
     ------
@@ -120,14 +149,17 @@ def blended(worktree: Worktree, tasks: Sequence[Task], progress: Progress = sile
         return {}
     fetch(worktree, tasks)
     statistics = Statistics(worktree)
+    statistics.require(tasks)
     copies = max(room(find(task.strategy), len(task.models)) for task in tasks)
 
     def make(task: Task) -> Made:
         found = merged(worktree, task, statistics)
         parts = [*task.models, *([task.base] if task.base else [])]
-        return Made(view_of(task, found), found.data, roots(part.record for part in parts), found.remark)
+        return Made(view_of(task, found), found.data, roots(part.owner or part.record for part in parts), found.remark)
 
     found = compose("merging", make, tasks, lambda task: task.size, worktree.store, progress, copies=copies)
+    if remarks is not None:
+        remarks += [f"{name}: {remark}" for name, (_, remark) in sorted(found.items()) if remark]
     return {name: record for name, (record, _) in found.items()}
 
 
@@ -142,6 +174,9 @@ def merged(worktree: Worktree, task: Task, statistics: Statistics) -> Blended:
 def version(worktree: Worktree, part: Part) -> Version:
     """Read a tensor: its storage, as the engine sees it."""
     record = part.record
+    if part.owner is not None:
+        data = contiguous(decode(part.owner, worktree.store, record.of), record)
+        return Version(data, record.dtype, record.shape, part.label)
     dtype, shape = storage_type(_as_view(part.name, record), record.nbytes)
     return Version(decode(record, worktree.store, part.name), dtype, shape, part.label)
 
@@ -154,7 +189,7 @@ def as_version(found: Blended) -> Version:
 def fetch(worktree: Worktree, tasks: Iterable[Task]) -> None:
     """Fetch at once whatever these tensors need and is not here."""
     parts = [part for task in tasks for part in (*task.models, *([task.base] if task.base else []))]
-    needed = {place.object: place.size for part in parts for place in part.record.objects}
+    needed = {place.object: place.size for part in parts for place in (part.owner or part.record).objects}
     if worktree.store.missing(needed):
         fetch_objects(worktree, needed)
 
@@ -173,6 +208,9 @@ def refusal(strategy: Strategy, records: Sequence[Record | None], base: Record |
     present = [record for record in records if record]
     if len(present) < len(records):
         return "one side has no such tensor: take a side"
+    tied = next((record.of for record in present if record.of), "")
+    if tied:
+        return f"it shares its values with {tied}: take a side"
     damaged = sum(record.not_finite for record in (*present, *([base] if base and strategy.base != "no" else [])))
     if damaged:
         return f"{damaged} of its values {'is' if damaged == 1 else 'are'} NaN or infinite: take a side"
@@ -204,6 +242,9 @@ def _opened(worktree: Worktree, text: str) -> Checkpoint:
     if os.path.isfile(text):  # noqa: PTH113 - as the user wrote it
         path = Path(text)
         with mapped(path) as data:
+            layout, reason = locate(data)
+            if layout.format == OPAQUE:
+                raise RequestError(f"{text} is no checkpoint", hint=reason)
             return FileCheckpoint(text, path.absolute(), data)
     ref, colon, inside = text.partition(":")
     if colon:

@@ -104,10 +104,13 @@ class Board(Result):
             If there is no such candidate.
         """
         chosen = self.best if index is None else index
-        if chosen is None or not 0 <= chosen < len(self.trials) or self.trials[chosen].plan is None:
+        if chosen is None:
+            why = next((f": {trial.failed}" for trial in self.trials if trial.failed), "")
+            raise RequestError(f"no candidate has a score{why}")
+        plan = self.trials[chosen].plan if 0 <= chosen < len(self.trials) else None
+        if plan is None:
             raise RequestError("that is no candidate", hint="candidates are the rows that are no parents")
-        plan = self.trials[chosen].plan
-        if self.apply is None or plan is None:
+        if self.apply is None:
             raise RequestError("this scoreboard has no merge", hint="try again: %theta merge BRANCH --try ...")
         return self.apply(plan)
 
@@ -127,7 +130,7 @@ class Board(Result):
             (
                 "" if trial.kind == "parent" else str(index),
                 ("★ " if index == self.best else "") + trial.label,
-                "" if trial.score is None else f"{trial.score:.4g}",
+                "" if trial.score is None else f"{trial.score:.6g}",
                 "" if trial.seconds is None else f"{trial.seconds:.1f} s",
                 trial.failed,
             )

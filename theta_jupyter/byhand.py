@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from theta_jupyter import staging
+from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import rebuild
-from theta_jupyter.storage.manifest import dump
+from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.storage.manifest import OPAQUE, dump
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ def take(worktree: Worktree, conflict: Conflict, source: Path, progress: Progres
     Raises
     ------
     RequestError
-        If there is no such file.
+        If there is no such file, or it is no checkpoint where all versions are.
     """
     if not source.is_file():
         raise RequestError(f"there is no file {source}")
+    with mapped(source) as data:
+        layout, reason = locate(data)
+    if layout.format == OPAQUE and not any(side.opaque for side in (conflict.ours, conflict.theirs) if side):
+        raise RequestError(f"{source} is no checkpoint: {reason}", hint="give one of the format that the others have")
     target = worktree.top / conflict.path
     if not (target.exists() and source.samefile(target)):
         temporary = target.with_name(f".theta-import.{os.getpid()}.{secrets.token_hex(4)}")

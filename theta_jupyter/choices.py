@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from theta_jupyter.errors import RequestError, ThetaError
+from theta_jupyter.git.worktree import CHOICES
 from theta_jupyter.merges.plan import Plan, read
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Choices", "Steps"]
 
-NAME = "THETA_MERGE"
 MOST_STEPS = 100
 
 
@@ -68,7 +68,7 @@ class Choices:
     """The file that holds them."""
 
     def __init__(self, worktree: Worktree) -> None:
-        self.path: Path = worktree.git_dir / NAME
+        self.path: Path = worktree.git_dir / CHOICES
 
     def load(self, of: str) -> Steps:
         """Read what was chosen in a merge.
@@ -96,7 +96,7 @@ class Choices:
         """
         texts = [json.dumps(plan.to_dict()) for plan in steps.plans[-MOST_STEPS:]]
         data = msgspec.json.encode(_Stored(of, steps.revision, texts))
-        temporary = self.path.with_name(f"{NAME}.{os.getpid()}.{secrets.token_hex(4)}")
+        temporary = self.path.with_name(f"{CHOICES}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
             with temporary.open("wb") as file:
                 file.write(data)

@@ -144,7 +144,8 @@ class Conflict:
             for side, manifest in sides:
                 own = self.merged.versions[name].on(side)
                 if manifest is not None and own is not None:
-                    found[side] = Part(manifest.records[own], own, side)
+                    record = manifest.records[own]
+                    found[side] = Part(record, own, side, manifest.owner(own) if record.of else None)
         return found
 
     @property

@@ -6,14 +6,13 @@ decide in this one place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from theta_jupyter import blending
 from theta_jupyter.blending import Task
 from theta_jupyter.errors import RequestError
 from theta_jupyter.merges.base import find
-from theta_jupyter.merges.blend import Part
 from theta_jupyter.merges.plan import depths
 from theta_jupyter.merges.structure import assemble, same
 from theta_jupyter.merges.threeway import STRUCTURE
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.conflicts import Conflict
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.merges.blend import Part
     from theta_jupyter.merges.plan import Plan
     from theta_jupyter.merges.threeway import Side
     from theta_jupyter.storage.manifest import Manifest, Record
@@ -176,7 +176,7 @@ def assembled(worktree: Worktree, versions: Versions, decided: Decided, made: Ma
 
 
 def _labelled(part: Part | None, label: str) -> Part | None:
-    return part and Part(part.record, part.name, label)
+    return part and replace(part, label=label)
 
 
 def _for_these(values: Mapping[str, Any], strategy: str, taking: Sequence[int]) -> dict[str, Any]:

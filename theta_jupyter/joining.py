@@ -83,6 +83,7 @@ def begin(
     try:
         _merge(worktree, branches, message)
         session = Merge(worktree, progress)
+        session.forget()
         if not situation(worktree).kind:
             return session.state(_outcome(worktree, before, heads, branches))
         if plan is None:
@@ -103,12 +104,22 @@ def of_heads(worktree: Worktree, heads: Sequence[str], labels: Sequence[str], pa
     ----------
     labels
         What to call HEAD and the others.
+
+    Raises
+    ------
+    RequestError
+        If they have several common ancestors, or a model was renamed or deleted: only Git can merge that.
     """
     commits = ["HEAD", *heads]
     base_id = _base(worktree, heads)
     bases = changes.manifests(worktree, base_id, paths) if base_id else {}
     trees = [changes.manifests(worktree, commit, paths) for commit in commits]
     shared = sorted(set(trees[0]).intersection(*trees[1:]))
+    for path in sorted(bases.keys() - set(shared)):
+        raise RequestError(
+            f"{shown(path)} was renamed or deleted on one side",
+            hint="begin with: git theta merge BRANCH; Git follows it, and a strategy then decides what is in conflict",
+        )
     return [_versions(worktree, path, bases.get(path), [tree[path] for tree in trees], labels) for path in shared]
 
 
@@ -141,7 +152,8 @@ def _join(
             f"{shown(by_hand[0])} is in conflict, and is no model that all have",
             hint="merge the branches one at a time",
         )
-    lines = []
+    lines: list[bytes] = []
+    remarks: list[str] = []
     used: set[tuple[str, str]] = set()
     for versions in wanted:
         decided = decide(versions, plan)
@@ -152,7 +164,7 @@ def _join(
                 f"{versions.path}: {name}{more} cannot be decided: {reason}",
                 hint="nothing was changed; give another rule",
             )
-        made = blending.blended(worktree, decided.tasks, progress)
+        made = blending.blended(worktree, decided.tasks, progress, remarks)
         text = dump(assembled(worktree, versions, decided, made))
         blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
         mode = worktree.git("ls-tree", "HEAD", "--", versions.path).split()[0].decode()
@@ -161,9 +173,13 @@ def _join(
     made_tree = _with(worktree, tree, lines)
     kept = plan.used(used).full(1 + len(heads))
     commit = _commit(worktree, made_tree, [ours, *heads], message or _message(branches), kept)
+    if worktree.resolve("HEAD") != ours:
+        raise RequestError("HEAD has moved meanwhile; nothing was merged", hint="do it again")
     worktree.git("merge", "--quiet", "--ff-only", commit, env={LATER: "1"})
     _write_out(worktree, [], progress)
-    return Merge(worktree, progress).state(f"merged {', '.join(branches)} into {labels[0]}: {commit[:7]}")
+    files = f" ({', '.join(shown(versions.path) for versions in wanted)})" if wanted else ""
+    done = Merge(worktree, progress).state(f"merged {', '.join(branches)} into {labels[0]}: {commit[:7]}{files}")
+    return replace(done, remarks=tuple(remarks))
 
 
 def _for_fewer(plan: Plan, models: int) -> Plan:
@@ -281,10 +297,17 @@ def _message(branches: Sequence[str]) -> str:
 
 
 def _base(worktree: Worktree, heads: Sequence[str]) -> str:
+    how = ["--all"] if len(heads) == 1 else ["--octopus", "--all"]
     try:
-        return worktree.git("merge-base", "--octopus", "HEAD", *heads).decode().split()[0]
+        found = worktree.git("merge-base", *how, "HEAD", *heads).decode().split()
     except GitError:
         return ""
+    if len(found) > 1:
+        raise RequestError(
+            f"there are {len(found)} common ancestors, which Git has to merge first",
+            hint="begin with: git theta merge BRANCH; what is in conflict is then decided, or tried, in that merge",
+        )
+    return found[0]
 
 
 def _is_in(worktree: Worktree, commit: str, of: str) -> bool:
@@ -319,4 +342,6 @@ def _versions(
 
 def _part(manifest: Manifest | None, name: str, label: str) -> Part | None:
     record = manifest.records.get(name) if manifest else None
-    return Part(record, name, label) if record else None
+    if manifest is None or record is None:
+        return None
+    return Part(record, name, label, manifest.owner(name) if record.of else None)

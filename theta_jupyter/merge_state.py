@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from theta_jupyter.merges.preview import Row
     from theta_jupyter.merging import Merge
 
+SHOWN = 5
+"""Remarks that are told."""
+
 __all__ = ["Conflicts", "FileState", "MergeState"]
 
 
@@ -63,6 +66,8 @@ class MergeState(Result):
         Of the choices.
     outcome
         Once it has ended: what happened.
+    remarks
+        What was done to tensors whose versions had different sizes.
     stopped
         Whether a command was to finish the merge and could not.
     merge
@@ -76,6 +81,7 @@ class MergeState(Result):
     revision: int = 0
     can_undo: bool = False
     outcome: str = ""
+    remarks: tuple[str, ...] = ()
     stopped: bool = False
     merge: Merge | None = field(default=None, repr=False, compare=False)
 
@@ -107,14 +113,18 @@ class MergeState(Result):
     def notes(self) -> tuple[str, ...]:
         """The sides, the rules, and the next step."""
         if not self.situation.kind:
-            return ()
+            more = len(self.remarks) - SHOWN
+            return (*self.remarks[:SHOWN], *((f"and {more} more like these",) if more > 0 else ()))
         now = self.situation
         sides = [f"{side}: {v.name}  {v.subject}".rstrip() for side, v in (("ours", now.ours), ("theirs", now.theirs))]
         notes = [*([self.outcome] if self.outcome else []), *sides]
         notes += [f"{f.path}: {note}" for f in self.files for note in f.notes]
         notes += [f"rule {n}: {rule.described()}" for n, rule in enumerate(self.plan.rules, 1)]
         notes += [f"also in conflict, to be edited by hand: {shown(path)}" for path in self.others]
-        if self.left:
+        if self.plan.rules and not self.files:
+            notes.append("these rules were not applied: what was in conflict has been staged without them")
+            notes.append("bring it back: git checkout -m -- PATH; or take the rules back: git theta merge --undo")
+        elif self.left:
             notes.append('decide with: git theta resolve "encoder.*" --strategy ties   (or ours, theirs, linear, ...)')
         elif not self.others:
             notes.append("all is decided; finish with: git theta merge --continue   (or --abort)")
@@ -131,6 +141,7 @@ class MergeState(Result):
             "left": self.left,
             **self.plan.to_dict(),
             "outcome": self.outcome,
+            "remarks": list(self.remarks),
         }
 
     def _records(self) -> tuple[Any, ...]:
@@ -165,7 +176,14 @@ class Conflicts(Result):
         """A line a tensor."""
         several = len(self.rows) > 1
         lines = tuple(
-            (*((path,) if several else ()), row.name, row.kind, _shapes(row), *_standing(row), row.call() or "?")
+            (
+                *((path,) if several else ()),
+                row.name,
+                row.kind,
+                _shapes(row),
+                *_standing(row),
+                row.call() or f"? {row.remark}".rstrip(),
+            )
             for path, rows in self.rows
             for row in rows
         )

@@ -7,6 +7,7 @@ one tensor and writes nothing; only the end computes what was chosen, stages it,
 
 from __future__ import annotations
 
+import re
 import shlex
 import threading
 from collections import Counter
@@ -14,12 +15,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from theta_jupyter import blending, byhand, staging
+from theta_jupyter import blending, byhand, changes, staging
 from theta_jupyter.blending import Statistics, Task
 from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import Conflict, Situation, conflicts, situation
 from theta_jupyter.deciding import assembled, decide, of_conflict
-from theta_jupyter.errors import GitError, RequestError
+from theta_jupyter.errors import GitError, ManifestError, RequestError
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.merge_state import Conflicts, FileState, MergeState
 from theta_jupyter.merges.base import find, installed
@@ -45,6 +46,9 @@ QUICK = 2000
 SMALL = 1 << 20
 
 
+_LISTED = re.compile(r"\n\S+ Conflicts:\n(\S+\t.*\n?)*\s*\Z")
+
+
 class Merge:
     """The merge that is in progress in a work tree.
 
@@ -58,7 +62,10 @@ class Merge:
         self.worktree, self.progress = worktree, progress
         self._choices = Choices(worktree)
         self._conflicts: dict[str, Conflict] = {}
+        # What is true of a tensor in conflict whatever is chosen; of ten thousand it takes a while to find out.
         self._standings: dict[tuple[str, ...], Standing] = {}
+        self._refused: dict[tuple[str, ...], dict[str, str]] = {}
+        self._remarks: list[str] = []
         # Questions come on any thread, one while another is answered.
         self._lock = threading.Lock()
 
@@ -152,6 +159,10 @@ class Merge:
         """
         now = self._situation()
         for rule in rules:
+            if rule.file and not any(
+                rule.matches("", path) or fnmatchcase(path, rule.file) for path in self.conflicts()
+            ):
+                self._conflict(rule.file)
             self._check(rule)
         plan = self._plan(now)
         # A rule of the same words as the last is that one, said again: a slider is moved in many small steps.
@@ -191,6 +202,10 @@ class Merge:
         self._choices.undo(_identity(self._situation()))
         return self.state()
 
+    def forget(self) -> None:
+        """Forget all that was chosen, also in a merge like this one before."""
+        self._choices.clear()
+
     # How it ends.
 
     def resolve(self, progress: Progress | None = None) -> dict[str, Manifest | None]:
@@ -220,7 +235,13 @@ class Merge:
     def stage(self, progress: Progress | None = None) -> list[str]:
         """Compute files as chosen, stage them, and write them into the work tree; return which."""
         found = self.conflicts()
+        for conflict in found.values():
+            self._refuse_changed(conflict)
         resolved = self.resolve(progress)
+        if {path: c.key for path, c in self.conflicts().items()} != {path: c.key for path, c in found.items()}:
+            raise RequestError(
+                "the merge was changed meanwhile, elsewhere; nothing is staged", hint="git theta merge --status"
+            )
         staging.put(
             self.worktree,
             {path: (found[path].mode, manifest) for path, manifest in resolved.items() if manifest},
@@ -251,14 +272,21 @@ class Merge:
         if state.others:
             name = shown(state.others[0])
             raise RequestError(f"{name} is still in conflict", hint=f"edit it, then: git add {shlex.quote(name)}")
+        if state.plan.rules and not state.files:
+            raise RequestError(
+                "rules were chosen, but what was in conflict has been staged without them",
+                hint="bring the conflict back: git checkout -m -- PATH; or take the rules back: git theta merge --undo",
+            )
         decided = [(path, name) for path, c in self.conflicts().items() for name in _decided(c, state.plan)]
         plan = state.plan.used(decided).full()
+        self._remarks = []
         staged = self.stage(progress)
-        outcome = self._go_on(now, message, plan)
+        self._note(now, message if now.kind == "merge" else "", plan)
         self._choices.clear()
+        outcome = self._go_on(now)
         files = f" ({', '.join(map(shown, staged))})" if staged else ""
         after = self.state(f"{outcome}{files}")
-        return replace(after, stopped=bool(after.files or after.others))
+        return replace(after, stopped=bool(after.files or after.others), remarks=tuple(self._remarks))
 
     def abort(self) -> MergeState:
         """Give up, and go back to where it began.
@@ -309,6 +337,8 @@ class Merge:
         if len(found) > 1:
             raise RequestError(f"which one is {source}?", hint=f"say it: --file {shown(found[0].path)}")
         byhand.take(self.worktree, found[0], source, self.progress)
+        if not self.conflicts():
+            self.forget()  # It stands in place of what was chosen.
         return self.state()
 
     def conflict_list(self, globs: Sequence[str] = (), path: str = "") -> Conflicts:
@@ -323,10 +353,30 @@ class Merge:
         rows = ((c.path, tuple(row for row in self.rows(c.path) if _is_called(row.name, globs))) for c in files)
         found = tuple((name, of) for name, of in rows if of)
         if not found:
-            raise RequestError(f"no tensor in conflict is called {' or '.join(globs)}")
+            what = f"no tensor in conflict is called {' or '.join(globs)}"
+            raise RequestError(what, hint="those that are: git theta resolve")
         return Conflicts(situation(self.worktree).title, found, self)
 
     # In our own words.
+
+    def _refuse_changed(self, conflict: Conflict) -> None:
+        """Refuse to replace a file that somebody has saved since the merge stopped."""
+        file = self.worktree.top / conflict.path
+        if not file.is_file() or file.is_symlink():
+            return
+        known = [manifest for manifest in (conflict.base, conflict.ours, conflict.theirs) if manifest]
+        known += [conflict.merged.manifest] if conflict.merged else []
+        try:
+            there = changes.stored(self.worktree, conflict.path, self.progress)
+        except ManifestError:
+            return  # Git merged it as text: nobody will miss that.
+        if there is not None and not any(_alike(there, manifest) for manifest in known):
+            name = shlex.quote(conflict.path)
+            raise RequestError(
+                f"{shown(conflict.path)} was changed since the merge stopped, and would be lost",
+                hint=f"take it as the result: git theta resolve --import {name} --file {name}; "
+                f"or drop it: git checkout --ours -- {name}",
+            )
 
     def _chosen_ones(self, paths: Sequence[str]) -> list[Conflict]:
         self._situation()
@@ -367,10 +417,8 @@ class Merge:
             if checked.matches(name, conflict.path)
         ]
         if not matched:
-            raise RequestError(
-                f"no tensor in conflict is called {rule.tensors!r}", hint="what is: git theta merge --status"
-            )
-        refusals = [self._refusal(strategy, conflict, name) for conflict, name in matched]
+            raise RequestError(f"no tensor in conflict is called {rule.tensors!r}", hint="what is: git theta resolve")
+        refusals = [self._refusals(conflict, name).get(strategy.name, "") for conflict, name in matched]
         if all(refusals):
             raise RequestError(f"{strategy.name} cannot merge {matched[0][1]!r}: {refusals[0]}")
         Statistics(self.worktree).check(checked.values(0.0, 2), strategy)
@@ -403,7 +451,7 @@ class Merge:
     def _undecided(self, conflict: Conflict, plan: Plan) -> Iterable[Row]:
         for name in conflict.undecided:
             index = plan.rule_for(name, conflict.path)
-            if index is None or self._refusal(find(plan.rules[index].strategy), conflict, name):
+            if index is None or plan.rules[index].strategy in self._refusals(conflict, name):
                 yield Row(name, conflict.kind(name), rule=index)
 
     def _task(self, conflict: Conflict, name: str, strategy: str, values: Mapping[str, Any]) -> Task:
@@ -414,8 +462,10 @@ class Merge:
         kind = conflict.kind(name)
         index = plan.rule_for(name, conflict.path) if kind in CONFLICTS else None
         rule = plan.rules[index] if index is not None else None
-        refusals = self._refusals(conflict, name) if kind in CONFLICTS else ()
-        if rule and rule.strategy in dict(refusals):
+        refusals = self._refusals(conflict, name) if kind in CONFLICTS else {}
+        remark = ""
+        if rule and rule.strategy in refusals:
+            remark = f"not by {rule.strategy}: {refusals[rule.strategy]}"
             rule, index = None, None
         parts = conflict.parts(name)
         ours, theirs = parts.get("ours"), parts.get("theirs")
@@ -435,20 +485,25 @@ class Merge:
             strategy,
             tuple(values.items()),
             index,
-            refusals,
+            tuple(refusals.items()),
+            remark,
         )
 
-    def _refusals(self, conflict: Conflict, name: str) -> tuple[tuple[str, str], ...]:
-        of = _records(conflict, name)
-        found = ((key, self._refusal(strategy, conflict, name, of)) for key, strategy in installed().items())
-        return tuple((key, reason) for key, reason in found if reason)
+    def _refusals(self, conflict: Conflict, name: str) -> dict[str, str]:
+        """Why strategies do not apply to a tensor, by strategy."""
+        key = _key(conflict, name)
+        if key not in self._refused:
+            of = _records(conflict, name)
+            found = ((each, self._refusal(strategy, conflict, name, of)) for each, strategy in installed().items())
+            self._refused[key] = {each: reason for each, reason in found if reason}
+        return self._refused[key]
 
     def _standing(self, conflict: Conflict, name: str, parts: Mapping[str, Part]) -> Standing:
-        known = self._standings.get(_key(conflict, name))
-        if known is not None:
-            return known
-        records = {side: part.record for side, part in parts.items()}
-        return estimated(records.get("base"), records.get("ours"), records.get("theirs"))
+        key = _key(conflict, name)
+        if key not in self._standings:
+            of = {side: part.record for side, part in parts.items()}
+            self._standings[key] = estimated(of.get("base"), of.get("ours"), of.get("theirs"))
+        return self._standings[key]
 
     def _measure_small(self, conflict: Conflict, names: Sequence[str]) -> None:
         """Read tensors that are too small for a sketch, where they are here: it costs no more than looking."""
@@ -456,8 +511,10 @@ class Merge:
         for name in names:
             key = _key(conflict, name)
             parts = conflict.parts(name)
-            if key in self._standings or not {"ours", "theirs"} <= parts.keys() or count >= QUICK:
+            if key in self._standings or not {"ours", "theirs"} <= parts.keys():
                 continue
+            if count >= QUICK:
+                return
             records = [part.record for part in parts.values()]
             if any(r.sketch or r.nbytes > SMALL for r in records) or len({(r.shape, r.nbytes) for r in records}) > 1:
                 continue
@@ -477,20 +534,22 @@ class Merge:
         decided = decide(versions, plan)
         for name, reason in decided.left.items():
             raise RequestError(f"{conflict.path}: {name} cannot be decided: {reason}")
-        return assembled(self.worktree, versions, decided, blending.blended(self.worktree, decided.tasks, progress))
+        made = blending.blended(self.worktree, decided.tasks, progress, self._remarks)
+        return assembled(self.worktree, versions, decided, made)
 
-    def _go_on(self, now: Situation, message: str, plan: Plan) -> str:
+    def _go_on(self, now: Situation) -> str:
         """Let Git end what stopped, or go on with it."""
         git = self.worktree.git
         if now.kind == "stash":
             drop = "; drop the stash with: git stash drop" if now.theirs.name == "stash" else ""
             return f"{now.theirs.name}: applied and staged{drop}"
-        self._note(message if now.kind == "merge" else "", plan)
-        # What turned out to change nothing is skipped, as Git itself would.
-        step = "--continue" if git("diff", "--cached", "--name-only") else "--skip"
+        # What turned out to change nothing is skipped, as Git itself would. Not in a rebase, which goes on by itself:
+        # to skip there is to reset whatever is not committed.
+        skips = now.kind in {"cherry-pick", "revert"} and not git("diff", "--cached", "--name-only")
+        step = "--skip" if skips else "--continue"
         go: list[str] = ["-c", "commit.cleanup=strip", now.kind, step]
         if now.kind == "merge":
-            go = ["commit", "--quiet", "--no-edit", f"--cleanup={'whitespace' if message else 'strip'}"]
+            go = ["commit", "--quiet", "--no-edit", "--cleanup=whitespace"]
         try:
             git(*go, env={"GIT_EDITOR": "true"})
         except GitError as error:
@@ -506,13 +565,17 @@ class Merge:
         done = {"rebase": "rebased", "cherry-pick": "picked", "revert": "reverted"}[now.kind]
         return f"{done}: {self.worktree.resolve('HEAD')[:7]}"
 
-    def _note(self, message: str, plan: Plan) -> None:
+    def _note(self, now: Situation, message: str, plan: Plan) -> None:
         """Put a message, and the plan, where Git takes what it will commit from: it is there also if that fails."""
         for name in ("MERGE_MSG", "rebase-merge/message"):
             file = self.worktree.git_dir / name
             if not file.is_file():
                 continue
             trailers = [f"{TRAILER}: {plan.line()}"] if plan.rules else []
+            if now.kind == "merge":
+                # Git lists conflicts at the end, behind a sign of its own; all before it is a message.
+                text = file.read_text(encoding="utf-8", errors="replace")
+                file.write_text(_LISTED.sub("\n", text), encoding="utf-8")
             if message:
                 lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
                 trailers = trailers or [line for line in lines if line.startswith(f"{TRAILER}:")]
@@ -520,6 +583,13 @@ class Merge:
             given = [f"--trailer={trailer}" for trailer in trailers]
             options = ("--in-place", "--no-divider", "--if-exists=addIfDifferent")
             self.worktree.git("interpret-trailers", *options, *given, "--", str(file))
+
+
+def _alike(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests are of one content."""
+    return one.header.blake3 == other.header.blake3 and {n: r.blake3 for n, r in one.records.items()} == {
+        n: r.blake3 for n, r in other.records.items()
+    }
 
 
 def _decided(conflict: Conflict, plan: Plan) -> Iterable[str]:

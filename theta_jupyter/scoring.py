@@ -146,6 +146,9 @@ def try_plans(
     """
     heads = [worktree.resolve(branch) for branch in branches]
     versions = _versions(worktree, heads, branches, path)
+    if not any(plan.all for _, plan, _ in trying) and not decide(versions, Plan()).left:
+        hint = "git theta merge BRANCH; or every tensor by a strategy: --all"
+        raise RequestError("nothing is in conflict: it merges by itself", hint=hint)
     trials: list[Trial] = []
     queue: list[tuple[Trial, Checkpoint]] = []
     for index, label in enumerate(versions.labels):

@@ -11,6 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from theta_jupyter import staging
+from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import OURS, THEIRS, conflicts
 from theta_jupyter.errors import ManifestError, RequestError
 from theta_jupyter.merges.threeway import STRUCTURE, Merged, Side, merge
@@ -43,6 +44,8 @@ def settle(worktree: Worktree, path: str, side: Side, progress: Progress = silen
     merged = merge(found.base, found.ours, found.theirs, side, worktree.store)
     mode, _ = found.stages[OURS if side == "ours" else THEIRS]
     staging.put(worktree, {path: (mode, merged.manifest)}, progress)
+    if not conflicts(worktree):
+        Choices(worktree).clear()  # This stands in place of what was chosen.
     return f"{path}: {_taken(merged, side)}; staged"
 
 

@@ -187,7 +187,7 @@ def test_several_branches_by_ties(three: Repo) -> None:
     """What only one or two of them changed is merged of those; what one alone changed is its own."""
     repository = Repository()
     state = repository.merge("one", "two", strategy="ties", parameters={"density": 0.5})
-    assert state.text() == f"merged one, two into main: {three.head()[:7]}"
+    assert state.text() == f"merged one, two into main: {three.head()[:7]} ({MODEL})"
     base = wide()
     b = ties(base["b"], [wide(b=seed)["b"] for seed in (1, 2, 3)], 0.5)
     c = ties(base["c"], [wide(c=seed)["c"] for seed in (2, 3)], 0.5)
@@ -246,7 +246,7 @@ def test_branches_that_are_merged_already(three: Repo) -> None:
         repository.merge("one", "two", strategy="linear", parameters={"weight": "1,2,3"})
     assert three.head() == head
     state = repository.merge("one", "two", "two", strategy="theirs")
-    assert state.text() == f"merged two into main: {three.head()[:7]}"
+    assert state.text() == f"merged two into main: {three.head()[:7]} ({MODEL})"
     assert three.git("rev-parse", "HEAD^@").split() == [head, three.head("two")]
     three.check(safetensors(a=1, b=3, c=3))
 

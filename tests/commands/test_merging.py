@@ -168,7 +168,7 @@ def test_errors_are_a_line_and_a_hint(forked: Repo, say: Terminal) -> None:
         (["merge", "--continue"], "m.safetensors: b still to be decided", "git theta merge --status"),
         (["merge", "--undo"], "there is nothing to undo", ""),
         (["resolve", "x"], "no tensor in conflict is called x", ""),
-        (["resolve", "x", "-s", "ours"], "no tensor in conflict is called 'x'", "git theta merge --status"),
+        (["resolve", "x", "-s", "ours"], "no tensor in conflict is called 'x'", "git theta resolve"),
         (["resolve", "b", "--set", "x=1"], "parameters of what?", "--strategy ties"),
         (["resolve", "b", "-s", "ties", "--set", "density=9"], "density cannot be '9'", "a number from 0 to 1"),
         (["resolve", "--preview"], "preview what?", "git theta resolve NAME --preview"),

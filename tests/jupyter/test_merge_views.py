@@ -120,7 +120,7 @@ def test_what_grew_from_nothing(repo: Repo) -> None:
 
 
 def test_choosing(view: MergeView) -> None:
-    answer = clean(view.questions["choose"](rule=LINEAR))
+    answer = clean(view.questions["choose"](rules=[LINEAR]))
     assert set(answer) == fields("Choice")
     check_state(answer["state"])
     ((file, rows),) = [(found["path"], found["rows"]) for found in answer["rows"]]
@@ -140,7 +140,7 @@ def test_choosing(view: MergeView) -> None:
 @pytest.mark.parametrize("rule", [None, {}, [], "x", {"tensors": 1, "strategy": "linear"}, {"tensors": "b"}])
 def test_rules_that_are_none(view: MergeView, rule: Any) -> None:
     with pytest.raises(RequestError, match="the view sent no rule"):
-        view.choose(rule)
+        view.choose([rule])
 
 
 @pytest.mark.parametrize("strategy", ["", "linear", "theirs"])
@@ -165,7 +165,7 @@ def test_a_preview(view: MergeView, strategy: str) -> None:
 
 
 def test_the_end(view: MergeView, conflict: Repo) -> None:
-    view.choose(LINEAR)
+    view.choose([LINEAR])
     state = clean(view.questions["finish"](message="told", progress=silent))
     check_state(state)
     assert (state["kind"], state["files"]) == ("", [])
@@ -259,7 +259,7 @@ def test_what_is_cancelled_loses_nothing(
     shown: MergeWidget, sent: Sent, monkeypatch: pytest.MonkeyPatch, conflict: Repo
 ) -> None:
     begun, free = threading.Event(), threading.Event()
-    ask(shown, "c", "choose", rule=LINEAR)
+    ask(shown, "c", "choose", rules=[LINEAR])
     before = conflict.head(), conflict.git("ls-files", "--stage"), conflict.read()
     original = shown._questions["finish"]
 
@@ -293,11 +293,11 @@ def test_what_is_cancelled_loses_nothing(
         ("finish", {}, "missing 1 required positional argument", "please report it"),
         (
             "choose",
-            {"rule": {"tensors": "x", "strategy": "ours"}},
+            {"rules": [{"tensors": "x", "strategy": "ours"}]},
             "no tensor in conflict is called 'x'",
-            "%theta merge",
+            "%theta resolve",
         ),
-        ("choose", {"rule": {"tensors": "b", "strategy": "x"}}, "'x'", ""),
+        ("choose", {"rules": [{"tensors": "b", "strategy": "x"}]}, "'x'", ""),
         ("edit", {"index": 5, "rule": None}, "there is no rule 6", ""),
         ("undo", {}, "there is nothing to undo", ""),
         ("file", {"path": "x"}, "x is not a model in conflict", "%theta merge --status"),
@@ -320,7 +320,7 @@ def test_every_widget_of_a_merge_hears_of_a_change(shown: MergeWidget, sent: Sen
     assert isinstance(other, MergeWidget)
     ask(shown, 1, "merge")
     assert sent.of(other) == []
-    ask(shown, 2, "choose", rule=LINEAR)
+    ask(shown, 2, "choose", rules=[LINEAR])
     revision = sent.answer(2)["result"]["state"]["revision"]
     assert sent.of(other) == [{"event": "changed", "revision": revision}]
     assert not [content for content in sent.of(shown) if "event" in content]
@@ -400,7 +400,7 @@ def test_many_conflicts_are_quick_and_small(repo: Repo, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Worktree, "git", counted)
     monkeypatch.setattr(blending, "version", counted_version)
-    answers = [view.state(), view.file(MODEL), view.choose({"tensors": "*", "strategy": "ties"}), view.file(MODEL)]
+    answers = [view.state(), view.file(MODEL), view.choose([{"tensors": "*", "strategy": "ties"}]), view.file(MODEL)]
     assert asked["git"] < 200
     assert max(read.values()) == 1
     sizes = [len(json.dumps(answer, allow_nan=False)) for answer in answers]

@@ -6,6 +6,7 @@ A hook that was there before ours is kept beside it and runs first, with the sam
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from theta_jupyter.errors import ThetaError
 from theta_jupyter.git.install import BEFORE
-from theta_jupyter.git.worktree import Worktree, shown
+from theta_jupyter.git.worktree import CHOICES, Worktree, shown
 
 __all__ = ["main", "pre_commit", "pre_push"]
 
@@ -73,6 +74,11 @@ def pre_commit(worktree: Worktree) -> None:
     """
     # `commit -a` and `commit PATH` work on a copy of the index; conflicts still stand in the one it was made from.
     if not os.environ.get("GIT_INDEX_FILE", "").endswith(".lock"):
+        if _has_choices(worktree):
+            raise ThetaError(
+                "what was chosen in this merge has not been computed; this would commit what is staged instead",
+                hint="finish with: git theta merge --continue; or take what was chosen back: git theta merge --undo",
+            )
         return
     out = worktree.git("ls-files", "-u", "-z", env={"GIT_INDEX_FILE": str(worktree.git_dir / "index")})
     paths = sorted({os.fsdecode(line.partition(b"\t")[2]) for line in out.split(b"\0") if line})
@@ -83,6 +89,18 @@ def pre_commit(worktree: Worktree) -> None:
             hint="decide with: git theta resolve, then: git theta merge --continue; "
             "or keep what lies there with: git add PATH, then commit",
         )
+
+
+def _has_choices(worktree: Worktree) -> bool:
+    """Whether somebody has chosen, in the merge that is about to be committed, what is not in the index."""
+    try:
+        found = json.loads((worktree.git_dir / CHOICES).read_bytes())
+        chosen = json.loads(found["steps"][-1])["rules"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    heads = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD")
+    commits = [path.read_text() for head in heads if (path := worktree.git_dir / head).is_file()]
+    return bool(chosen) and any(commit.strip() and commit.split()[0] in str(found.get("of")) for commit in commits)
 
 
 def _run_before(script: str, given: list[str], data: bytes | None) -> int:

@@ -82,7 +82,7 @@ def _conflict(path: str, merged: Merged) -> str:
     lines = [f"{path}: {' and '.join(what)} in conflict" + (f": {listed(tensors)}" if tensors else "")]
     if merged.whole:
         lines.append(f"so far the file is ours as a whole; {merged.without('theirs')}")
-    lines.append(f"take a side with: git theta checkout --ours -- {path}   (or --theirs)")
+    lines.append("decide with: git theta resolve   (or in a notebook: %theta resolve)")
     return "\n  ".join(lines)
 
 

@@ -22,10 +22,12 @@ from theta_jupyter.storage.objects import ObjectStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["LATER", "STAGES", "Worktree", "run", "shown"]
+__all__ = ["CHOICES", "LATER", "STAGES", "Worktree", "run", "shown"]
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
+CHOICES = "THETA_MERGE"
+"""File in the work tree's Git folder, beside MERGE_HEAD: what was chosen in a merge."""
 LATER = "THETA_LATER"
 """Environment variable; where it is 1, Git writes manifests in place of files, and whoever started it puts files there
 afterwards: written by Git, each would be held in memory as a whole."""

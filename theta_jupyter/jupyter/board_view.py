@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from theta_jupyter.board import Board
+    from theta_jupyter.merge_state import MergeState
 
 __all__ = ["BoardView"]
 
@@ -21,6 +22,7 @@ class BoardView:
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self.state: MergeState | None = None
         self._used: int | None = None
         self._note = board.note
         self.questions: Mapping[str, Callable[..., Any]] = {"board": self.overview, "use": self.use}
@@ -56,7 +58,7 @@ class BoardView:
     def use(self, index: int, progress: Callable[[str, int, int], None]) -> dict[str, Any]:
         """Make a candidate the plan of the merge."""
         progress("merging", 0, 1)
-        state = self.board.use(index)
+        self.state = state = self.board.use(index)
         self._used = index
         label = self.board.trials[index].label
         if state.situation.kind:

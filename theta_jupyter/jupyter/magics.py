@@ -10,6 +10,7 @@ import contextlib
 import io
 import re
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["complete", "register", "run"]
 
+_WIDGETS = "theta_jupyter.jupyter.widgets"
+"""Imported with the first widget that is shown."""
 _LINE = re.compile(r"\s*(?:(?:[^=%]*=\s*)?%)?theta\s+(.*)", re.DOTALL)
 
 
@@ -76,6 +79,8 @@ def run(shell: InteractiveShell, line: str) -> Any:
         click.echo(printed.getvalue(), nl=False)
     if not isinstance(result, Result):
         return None
+    if isinstance(result, MergeState) and result.merge is not None and _WIDGETS in sys.modules:
+        sys.modules[_WIDGETS].announce(result.merge)
     return result.to_dict() if session.json else result
 
 

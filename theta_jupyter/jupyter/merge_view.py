@@ -6,6 +6,7 @@ kernel that was restarted, a second one, and a terminal all see the same merge.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,17 +80,17 @@ class MergeView:
         progress("reading", 0, 1)
         return _preview(self.merge.preview(path, name, strategy, parameters))
 
-    def choose(self, rule: dict[str, Any]) -> dict[str, Any]:
-        """Add a rule to the plan."""
-        return self._after(self.merge.choose(_rule(rule)))
+    def choose(self, rules: list[dict[str, Any]]) -> dict[str, Any]:
+        """Add rules to the plan, to be taken back as one."""
+        return self._change(partial(self.merge.choose, *map(_rule, rules)))
 
     def edit(self, index: int, rule: dict[str, Any] | None) -> dict[str, Any]:
         """Change a rule of the plan, or take it out."""
-        return self._after(self.merge.edit(index, _rule(rule) if rule else None))
+        return self._change(partial(self.merge.edit, index, _rule(rule) if rule else None))
 
     def undo(self) -> dict[str, Any]:
         """Take the last choice back."""
-        return self._after(self.merge.undo())
+        return self._change(self.merge.undo)
 
     def finish(self, message: str, progress: Progress) -> dict[str, Any]:
         """Compute what was chosen, and end the merge."""
@@ -99,8 +100,16 @@ class MergeView:
         """Give up."""
         return _state(self.merge.abort())
 
-    def _after(self, state: MergeState) -> dict[str, Any]:
-        rows = [{"path": file.path, "rows": _rows(self.merge.rows(file.path))} for file in state.files]
+    def _change(self, change: Callable[[], MergeState]) -> dict[str, Any]:
+        """Change the plan, and tell which rows are not as they were."""
+        before = {path: {row.name: row for row in self.merge.rows(path)} for path in self.merge.conflicts()}
+        state = change()
+        changed = {
+            file.path: [row for row in self.merge.rows(file.path) if row != before[file.path].get(row.name)]
+            for file in state.files
+            if file.path in before
+        }
+        rows = [{"path": path, "rows": _rows(found)} for path, found in changed.items() if found]
         return {"state": _state(state), "rows": rows}
 
 

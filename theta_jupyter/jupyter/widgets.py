@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from theta_jupyter.diffs.report import Diff
     from theta_jupyter.results import Result
 
-__all__ = ["MIME", "BoardWidget", "DiffWidget", "MergeWidget", "ViewWidget", "bundle", "widget"]
+__all__ = ["MIME", "BoardWidget", "DiffWidget", "MergeWidget", "ViewWidget", "announce", "bundle", "widget"]
 
 MIME = "application/vnd.theta-jupyter.diff+json"
 """Marks an output as ours: JupyterLab's extension then shows the widget where it lives, and the picture where not."""
@@ -236,10 +236,7 @@ class MergeWidget(ViewWidget):
     def _done(self, question: Any) -> None:
         """Let other views of this merge ask again."""
         if isinstance(question, dict) and question.get("method") in self._merges.changing:
-            top = self.merge.worktree.top
-            for other in list(_open):
-                if other is not self and other.merge.worktree.top == top:
-                    other.send({"event": "changed", "revision": self.merge.state().revision})
+            announce(self.merge, but=self)
 
 
 class BoardWidget(ViewWidget):
@@ -252,7 +249,7 @@ class BoardWidget(ViewWidget):
     """
 
     def __init__(self, board: Board, **traits: Any) -> None:
-        view = BoardView(board)
+        self._boards = view = BoardView(board)
         super().__init__(
             view.questions,
             long=view.long,
@@ -261,6 +258,28 @@ class BoardWidget(ViewWidget):
             **{"_view": "board", **traits},
         )
         self.board = board
+
+    def _done(self, question: Any) -> None:
+        """Let views of the merge ask again: it has another plan."""
+        if isinstance(question, dict) and question.get("method") == "use" and self._boards.state is not None:
+            merge = self._boards.state.merge
+            if merge is not None:
+                announce(merge)
+
+
+def announce(merge: Merge, *, but: ViewWidget | None = None) -> None:
+    """Let the views of a merge ask again: it was changed.
+
+    Parameters
+    ----------
+    but
+        The one that did it, and knows.
+    """
+    views = [view for view in list(_open) if view is not but and view.merge.worktree.top == merge.worktree.top]
+    if views:
+        revision = merge.state().revision
+        for view in views:
+            view.send({"event": "changed", "revision": revision})
 
 
 _open: weakref.WeakSet[MergeWidget] = weakref.WeakSet()

@@ -132,7 +132,7 @@ class Parameter:
         try:
             return self._read(value, models)
         except (ValueError, TypeError, OverflowError) as error:
-            words = f": {error}" if isinstance(error, _WrongValueError) else ""
+            words = f": {error}" if isinstance(error, _WrongValueError) and str(error) else ""
             raise RequestError(f"{self.name} cannot be {value!r}{words}", hint=f"it is {self.described()}") from None
 
     def described(self) -> str:

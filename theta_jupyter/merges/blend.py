@@ -70,11 +70,14 @@ class Part:
         What it is called there.
     label
         What the version is called.
+    owner
+        The record that holds its values, if it shares those of another tensor.
     """
 
     record: Record
     name: str
     label: str = ""
+    owner: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from theta_jupyter.diffs.detail import Histogram, edges_of, spread
-from theta_jupyter.diffs.figures import BASE, OURS, RESULT, THEIRS, overlaid
+from theta_jupyter.diffs.figures import BASE, OURS, RESULT, THEIRS, beside, overlaid, to_plotly
 from theta_jupyter.dtypes import DTYPES, to_floats
+from theta_jupyter.merges.plan import Rule
 from theta_jupyter.results import Result, Table, plain, relative_text
 from theta_jupyter.storage.sketch import distance, fixed_arithmetic
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
 
     from theta_jupyter.diffs.figures import Spec
     from theta_jupyter.merges.blend import Version
@@ -117,10 +120,7 @@ class Row:
 
     def call(self) -> str:
         """The strategy with its parameters."""
-        given = ", ".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in self.parameters
-        )
-        return f"{self.strategy}({given})" if given else self.strategy
+        return Rule("", self.strategy, dict(self.parameters)).call()
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Preview(Result):
             for side in ("ours", "theirs", "base", "result")
             if side in norms
         )
-        return Table(("version", ">norm", ">change", ">result is away"), rows)
+        return Table(("version", ">norm", ">change", ">result differs by"), rows)
 
     def notes(self) -> tuple[str, ...]:
         """What was done to sizes."""
@@ -201,15 +201,21 @@ class Preview(Result):
             if found
         )
 
+    def figure(self) -> go.Figure:
+        """The histograms, side by side, in plotly."""
+        return to_plotly(beside(self.specs(), plain(self.headline())))
+
+    def plot(self) -> Figure:
+        """The same, in matplotlib."""
+        from theta_jupyter.diffs.plots import draw
+
+        return draw([spec for _, spec in self.specs()], [title for title, _ in self.specs()], plain(self.headline()))
+
     def html(self) -> str:
         """The table and the picture."""
-        from theta_jupyter.diffs.plots import draw, image
+        from theta_jupyter.diffs.plots import image
 
-        specs = self.specs()
-        if not specs:
-            return super().html()
-        figure = draw([spec for _, spec in specs], [title for title, _ in specs], plain(self.headline()))
-        return super().html() + image(figure, f"Histograms of {plain(self.row.name)}")
+        return super().html() + (image(self.plot(), f"Histograms of {plain(self.row.name)}") if self.specs() else "")
 
 
 def estimated(base: Record | None, ours: Record | None, theirs: Record | None) -> Standing:
