@@ -245,6 +245,9 @@ def _write_out(worktree: Worktree, files: Sequence[str], progress: Progress) -> 
     except ThetaError as error:
         error.message = f"merged, but not all files could be written: {error.message}"
         raise
+    except KeyboardInterrupt:
+        message = "merged, and interrupted before all files were written"
+        raise ThetaError(message, hint="write them with: git theta checkout -- .") from None
 
 
 def _outcome(worktree: Worktree, before: str, heads: Sequence[str], branches: Sequence[str]) -> str:

@@ -7,7 +7,6 @@ one tensor and writes nothing; only the end computes what was chosen, stages it,
 
 from __future__ import annotations
 
-import re
 import shlex
 import threading
 from collections import Counter
@@ -15,18 +14,19 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from theta_jupyter import blending, byhand, changes, staging
+from theta_jupyter import blending, byhand, changes, ending, staging
 from theta_jupyter.blending import Statistics, Task
 from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import Conflict, Situation, conflicts, situation
 from theta_jupyter.deciding import assembled, decide, of_conflict
-from theta_jupyter.errors import GitError, ManifestError, RequestError
+from theta_jupyter.errors import ManifestError, RequestError
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.merge_state import Conflicts, FileState, MergeState
-from theta_jupyter.merges.base import find, installed
-from theta_jupyter.merges.plan import TRAILER, Plan, Rule, depths
-from theta_jupyter.merges.preview import Preview, Row, Standing, estimated, measured, preview
+from theta_jupyter.merges.base import find
+from theta_jupyter.merges.plan import Plan, Rule, depths
+from theta_jupyter.merges.preview import Preview, Row, measured, preview
 from theta_jupyter.merges.threeway import CONFLICTS, STRUCTURE, Merged
+from theta_jupyter.outlook import Outlook
 from theta_jupyter.results import Message
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -35,18 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from theta_jupyter.git.worktree import Worktree
-    from theta_jupyter.merges.base import Strategy
-    from theta_jupyter.merges.blend import Part
-    from theta_jupyter.storage.manifest import Manifest, Record
+    from theta_jupyter.storage.manifest import Manifest
 
 __all__ = ["Merge"]
-
-QUICK = 2000
-"""Tensors without a sketch that are read at once to say how their changes stand to each other."""
-SMALL = 1 << 20
-
-
-_LISTED = re.compile(r"\n\S+ Conflicts:\n(\S+\t.*\n?)*\s*\Z")
 
 
 class Merge:
@@ -62,9 +53,7 @@ class Merge:
         self.worktree, self.progress = worktree, progress
         self._choices = Choices(worktree)
         self._conflicts: dict[str, Conflict] = {}
-        # What is true of a tensor in conflict whatever is chosen; of ten thousand it takes a while to find out.
-        self._standings: dict[tuple[str, ...], Standing] = {}
-        self._refused: dict[tuple[str, ...], dict[str, str]] = {}
+        self._outlook = Outlook(worktree)
         self._remarks: list[str] = []
         # Questions come on any thread, one while another is answered.
         self._lock = threading.Lock()
@@ -97,11 +86,11 @@ class Merge:
         conflict = self._conflict(path)
         plan = self._plan()
         if conflict.merged is None or (conflict.merged.whole and not settled):
-            return (self._row(conflict, STRUCTURE, plan, 1.0),)
+            return (self._outlook.row(conflict, STRUCTURE, plan, 1.0),)
         names = _names(conflict.merged, settled=settled)
-        self._measure_small(conflict, names)
+        self._outlook.measure(conflict, names)
         deep = depths(conflict.merged.classes)
-        return tuple(self._row(conflict, name, plan, deep.get(name, 1.0)) for name in names)
+        return tuple(self._outlook.row(conflict, name, plan, deep.get(name, 1.0)) for name in names)
 
     def preview(self, path: str, name: str, strategy: str = "", parameters: Mapping[str, Any] | None = None) -> Preview:
         """Read a tensor's versions, and what a strategy makes of them; nothing is written.
@@ -122,7 +111,7 @@ class Merge:
         plan = self._plan()
         if strategy:
             plan = replace(plan, rules=(*plan.rules, Rule("*", strategy, parameters or {}).checked()))
-        row = self._row(conflict, name, plan, depths(conflict.merged.classes).get(name, 1.0))
+        row = self._outlook.row(conflict, name, plan, depths(conflict.merged.classes).get(name, 1.0))
         if row.kind not in CONFLICTS:
             row = replace(row, strategy="", parameters=())
         parts = conflict.parts(name)
@@ -131,8 +120,7 @@ class Merge:
         standing = row.standing
         if {"ours", "theirs"} <= versions.keys() and len({v.shape for v in versions.values()}) == 1:
             standing = measured(versions.get("base"), versions["ours"], versions["theirs"])
-            with self._lock:
-                self._standings[_key(conflict, name)] = standing
+            self._outlook.keep(conflict, name, standing)
         row = replace(row, standing=standing)
         result, remark = None, ""
         if row.strategy:
@@ -223,7 +211,7 @@ class Merge:
         """
         found, plan = self.conflicts(), self._plan()
         for conflict in found.values():
-            left = [row.name for row in self._undecided(conflict, plan)]
+            left = list(self._outlook.undecided(conflict, plan))
             if left:
                 more = f" and {len(left) - 1} more" if len(left) > 1 else ""
                 raise RequestError(
@@ -281,9 +269,9 @@ class Merge:
         plan = state.plan.used(decided).full()
         self._remarks = []
         staged = self.stage(progress)
-        self._note(now, message if now.kind == "merge" else "", plan)
+        ending.note(self.worktree, now, message, plan)
         self._choices.clear()
-        outcome = self._go_on(now)
+        outcome = ending.go_on(self.worktree, now)
         files = f" ({', '.join(map(shown, staged))})" if staged else ""
         after = self.state(f"{outcome}{files}")
         return replace(after, stopped=bool(after.files or after.others), remarks=tuple(self._remarks))
@@ -297,12 +285,7 @@ class Merge:
             If there is nothing to go back from.
         """
         now = self._situation()
-        if now.kind == "stash":
-            raise RequestError(
-                "Git keeps no way back from a stash; the stash itself is still there",
-                hint="git checkout HEAD -- PATH takes the files back",
-            )
-        self.worktree.git(now.kind, "--abort")
+        ending.give_up(self.worktree, now)
         self._choices.clear()
         return self.state(f"{now.title}: given up; everything is as it was before")
 
@@ -418,25 +401,15 @@ class Merge:
         ]
         if not matched:
             raise RequestError(f"no tensor in conflict is called {rule.tensors!r}", hint="what is: git theta resolve")
-        refusals = [self._refusals(conflict, name).get(strategy.name, "") for conflict, name in matched]
+        refusals = [self._outlook.refusals(conflict, name).get(strategy.name, "") for conflict, name in matched]
         if all(refusals):
             raise RequestError(f"{strategy.name} cannot merge {matched[0][1]!r}: {refusals[0]}")
         Statistics(self.worktree).check(checked.values(0.0, 2), strategy)
 
-    def _refusal(
-        self, strategy: Strategy, conflict: Conflict, name: str, of: Mapping[str, Record] | None = None
-    ) -> str:
-        if name == STRUCTURE:
-            if strategy.takes in {"ours", "theirs"} or (not conflict.whole and not strategy.takes):
-                return ""
-            return "nothing can be mixed here: take ours or theirs" if conflict.whole else "take ours or theirs"
-        of = of or _records(conflict, name)
-        return blending.refusal(strategy, (of.get("ours"), of.get("theirs")), of.get("base"))
-
     def _file_state(self, conflict: Conflict, plan: Plan) -> FileState:
         merged = conflict.merged
         total = len(conflict.undecided)
-        left = len(list(self._undecided(conflict, plan)))
+        left = len(list(self._outlook.undecided(conflict, plan)))
         if conflict.ours is None and conflict.theirs is None:
             return FileState(conflict.path, total, left, (), whole=True, notes=("both sides deleted or renamed it",))
         if merged is None:
@@ -448,81 +421,9 @@ class Merge:
         notes = (f"only the file as a whole can be taken; of ours, {merged.without('theirs')}",) if merged.whole else ()
         return FileState(conflict.path, total, left, tuple(sorted(counts.items())), merged.whole, notes)
 
-    def _undecided(self, conflict: Conflict, plan: Plan) -> Iterable[Row]:
-        for name in conflict.undecided:
-            index = plan.rule_for(name, conflict.path)
-            if index is None or plan.rules[index].strategy in self._refusals(conflict, name):
-                yield Row(name, conflict.kind(name), rule=index)
-
     def _task(self, conflict: Conflict, name: str, strategy: str, values: Mapping[str, Any]) -> Task:
         parts = conflict.parts(name)
         return Task(name, (parts["ours"], parts["theirs"]), parts.get("base"), strategy, values)
-
-    def _row(self, conflict: Conflict, name: str, plan: Plan, depth: float) -> Row:
-        kind = conflict.kind(name)
-        index = plan.rule_for(name, conflict.path) if kind in CONFLICTS else None
-        rule = plan.rules[index] if index is not None else None
-        refusals = self._refusals(conflict, name) if kind in CONFLICTS else {}
-        remark = ""
-        if rule and rule.strategy in refusals:
-            remark = f"not by {rule.strategy}: {refusals[rule.strategy]}"
-            rule, index = None, None
-        parts = conflict.parts(name)
-        ours, theirs = parts.get("ours"), parts.get("theirs")
-        shown_part = ours or theirs or parts.get("base")
-        apart = bool(ours and theirs and ours.record.shape != theirs.record.shape)
-        strategy, values = rule.strategy if rule else "", rule.values(depth, 2) if rule else {}
-        if name == STRUCTURE and rule and not find(rule.strategy).takes:
-            strategy, values = "ours", {}
-        return Row(
-            name,
-            kind,
-            shown_part.record.dtype if shown_part else "",
-            shown_part.record.shape if shown_part else (),
-            ours.record.shape if ours and apart else None,
-            theirs.record.shape if theirs and apart else None,
-            self._standing(conflict, name, parts),
-            strategy,
-            tuple(values.items()),
-            index,
-            tuple(refusals.items()),
-            remark,
-        )
-
-    def _refusals(self, conflict: Conflict, name: str) -> dict[str, str]:
-        """Why strategies do not apply to a tensor, by strategy."""
-        key = _key(conflict, name)
-        if key not in self._refused:
-            of = _records(conflict, name)
-            found = ((each, self._refusal(strategy, conflict, name, of)) for each, strategy in installed().items())
-            self._refused[key] = {each: reason for each, reason in found if reason}
-        return self._refused[key]
-
-    def _standing(self, conflict: Conflict, name: str, parts: Mapping[str, Part]) -> Standing:
-        key = _key(conflict, name)
-        if key not in self._standings:
-            of = {side: part.record for side, part in parts.items()}
-            self._standings[key] = estimated(of.get("base"), of.get("ours"), of.get("theirs"))
-        return self._standings[key]
-
-    def _measure_small(self, conflict: Conflict, names: Sequence[str]) -> None:
-        """Read tensors that are too small for a sketch, where they are here: it costs no more than looking."""
-        store, count = self.worktree.store, 0
-        for name in names:
-            key = _key(conflict, name)
-            parts = conflict.parts(name)
-            if key in self._standings or not {"ours", "theirs"} <= parts.keys():
-                continue
-            if count >= QUICK:
-                return
-            records = [part.record for part in parts.values()]
-            if any(r.sketch or r.nbytes > SMALL for r in records) or len({(r.shape, r.nbytes) for r in records}) > 1:
-                continue
-            if store.missing({place.object: place.size for r in records for place in r.objects}):
-                continue
-            versions = {side: blending.version(self.worktree, part) for side, part in parts.items()}
-            self._standings[key] = measured(versions.get("base"), versions["ours"], versions["theirs"])
-            count += 1
 
     def _resolved(self, conflict: Conflict, plan: Plan, progress: Progress) -> Manifest | None:
         """The manifest of a file as chosen; None if its deletion was."""
@@ -536,53 +437,6 @@ class Merge:
             raise RequestError(f"{conflict.path}: {name} cannot be decided: {reason}")
         made = blending.blended(self.worktree, decided.tasks, progress, self._remarks)
         return assembled(self.worktree, versions, decided, made)
-
-    def _go_on(self, now: Situation) -> str:
-        """Let Git end what stopped, or go on with it."""
-        git = self.worktree.git
-        if now.kind == "stash":
-            drop = "; drop the stash with: git stash drop" if now.theirs.name == "stash" else ""
-            return f"{now.theirs.name}: applied and staged{drop}"
-        # What turned out to change nothing is skipped, as Git itself would. Not in a rebase, which goes on by itself:
-        # to skip there is to reset whatever is not committed.
-        skips = now.kind in {"cherry-pick", "revert"} and not git("diff", "--cached", "--name-only")
-        step = "--skip" if skips else "--continue"
-        go: list[str] = ["-c", "commit.cleanup=strip", now.kind, step]
-        if now.kind == "merge":
-            go = ["commit", "--quiet", "--no-edit", "--cleanup=whitespace"]
-        try:
-            git(*go, env={"GIT_EDITOR": "true"})
-        except GitError as error:
-            again = situation(self.worktree)
-            if not conflicts(self.worktree):
-                raise GitError(
-                    f"Git does not go on: {error.message}",
-                    hint="all is merged and staged; then again: git theta merge --continue   (or --abort)",
-                ) from error
-            return f"{now.theirs.subject}: done; the next one, {again.theirs.subject}, is in conflict"
-        if now.kind == "merge":
-            return f"merged {now.theirs.name} into {now.ours.name}: {self.worktree.resolve('HEAD')[:7]}"
-        done = {"rebase": "rebased", "cherry-pick": "picked", "revert": "reverted"}[now.kind]
-        return f"{done}: {self.worktree.resolve('HEAD')[:7]}"
-
-    def _note(self, now: Situation, message: str, plan: Plan) -> None:
-        """Put a message, and the plan, where Git takes what it will commit from: it is there also if that fails."""
-        for name in ("MERGE_MSG", "rebase-merge/message"):
-            file = self.worktree.git_dir / name
-            if not file.is_file():
-                continue
-            trailers = [f"{TRAILER}: {plan.line()}"] if plan.rules else []
-            if now.kind == "merge":
-                # Git lists conflicts at the end, behind a sign of its own; all before it is a message.
-                text = file.read_text(encoding="utf-8", errors="replace")
-                file.write_text(_LISTED.sub("\n", text), encoding="utf-8")
-            if message:
-                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-                trailers = trailers or [line for line in lines if line.startswith(f"{TRAILER}:")]
-                file.write_text(f"{message.rstrip()}\n", encoding="utf-8")
-            given = [f"--trailer={trailer}" for trailer in trailers]
-            options = ("--in-place", "--no-divider", "--if-exists=addIfDifferent")
-            self.worktree.git("interpret-trailers", *options, *given, "--", str(file))
 
 
 def _alike(one: Manifest, other: Manifest) -> bool:
@@ -605,14 +459,6 @@ def _names(merged: Merged, *, settled: bool) -> list[str]:
     if settled:
         return [name for name, kind in merged.classes.items() if kind not in CONFLICTS]
     return list(merged.conflicts)
-
-
-def _records(conflict: Conflict, name: str) -> dict[str, Record]:
-    return {side: part.record for side, part in conflict.parts(name).items()}
-
-
-def _key(conflict: Conflict, name: str) -> tuple[str, ...]:
-    return (*conflict.key, name)
 
 
 def _is_called(name: str, globs: Sequence[str]) -> bool:

@@ -268,7 +268,7 @@ def test_stash_pop(forked: Repo) -> None:
         *("stash", "Applying changes on theirs", "theirs: theirs again", "stash"),
         f"WIP on main: {repo.head('main')[:7]} ours",
     )
-    with pytest.raises(RequestError, match="no way back from a stash"):
+    with pytest.raises(RequestError, match="no way back from this; the stash"):
         merge.abort()
     merge.choose(ALL)
     head = repo.head()

@@ -294,7 +294,8 @@ def run(
             raise
         raise GitError("git is not installed, or not on PATH", hint="install git") from error
     if done.returncode not in fine:
-        words = done.stderr.decode(errors="replace").strip() or f"git {next(iter(args), '')} failed"
+        said = (out.decode(errors="replace").strip() for out in (done.stderr, done.stdout))
+        words = next(filter(None, said), f"git {' '.join(args)} failed")
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
     return done.stdout
 
