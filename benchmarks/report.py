@@ -215,6 +215,9 @@ Ratios say how many times as much we take as Git LFS, or as `cp`: below 1 we tak
 - A diff of many tensors is of two commits, in a process that has done it before. The exact diff of large files
   (bfloat16, 32 tensors) is of two that are not tracked, in a process of its own, after they have been hashed and
   sketched. "From disk": after the kernel was told to drop them from the page cache.
+- A merge is by `git theta merge`, of two fine-tunes of a bfloat16 model (32 tensors) in which every tensor is in
+  conflict: both versions and their base are read from the store, the result is computed, stored, checked out and
+  committed. Copying the three files by `cp` stands beside it, in turn with it.
 - A handshake lasts from the start of the filter process to the last word of its capabilities; median of {greetings}.
 
 ## The machine

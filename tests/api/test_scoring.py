@@ -39,7 +39,7 @@ def oracle(strategy: str = "linear", weight: float = 0.5) -> dict[str, Any]:
 
 def total(state: dict[str, Any]) -> float:
     """A score that depends on every value."""
-    return sum(float(torch.as_tensor(value).double().square().sum()) for value in state.values())
+    return math.fsum(float(torch.as_tensor(value).double().square().sum()) for value in state.values())
 
 
 def scores(board: Board) -> dict[str, float | None]:
