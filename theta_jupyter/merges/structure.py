@@ -8,6 +8,7 @@ the object store. Else it is the preferred side's own, if the tensors fit, and u
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Assembled", "Side", "assemble", "changed", "same"]
 
 Side = Literal["base", "ours", "theirs"]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ def _build(
         if built is None or {view.name: (view.dtype, view.shape) for view in built.layout.views} != wanted:
             return None
         skeleton = skeleton_of(check(built.layout, built.layout.size), built.literals)
-    except Exception:  # noqa: BLE001 - a bug in somebody's plug-in must not stop a merge
+    except Exception as error:  # noqa: BLE001 - a bug in somebody's plug-in must not stop a merge
+        _log.warning("no new structure of %s: %s: %s", ours.header.format, type(error).__name__, error)
         return None
     manifest = Manifest(header_of(skeleton, versions, store), records)
     try:
