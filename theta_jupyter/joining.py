@@ -18,7 +18,7 @@ from theta_jupyter.blending import Statistics
 from theta_jupyter.conflicts import Conflict, merged_models, named, situation, unmerged
 from theta_jupyter.deciding import Versions, assembled, decide, of_conflict
 from theta_jupyter.errors import GitError, RequestError, ThetaError
-from theta_jupyter.git.roads import lay, materialise
+from theta_jupyter.git.roads import at_hand, lay, materialise
 from theta_jupyter.git.worktree import LATER, shown
 from theta_jupyter.merges.base import find
 from theta_jupyter.merges.blend import Part
@@ -77,24 +77,26 @@ def begin(
         plan = plan.checked(1 + len(heads))
         for rule in plan.rules:
             Statistics(worktree).check(rule.values(0.0, 1 + len(heads)), find(rule.strategy))
-        if plan.all or len(heads) > 1:
-            return _join(worktree, heads, branches, plan, message, progress)
     before, files = _head(worktree), _files(worktree)
-    try:
-        _merge(worktree, branches, message)
-        session = Merge(worktree, progress)
-        session.forget()
-        if not situation(worktree).kind:
-            return session.state(_outcome(worktree, before, heads, branches))
-        if plan is None:
-            return replace(session.state(), stopped=True)
-        state = session.follow(plan)
-        if finish and not state.left and not state.others:
-            # What was decided is written once, and not ours before it.
-            return session.finish(message)
-        return replace(state, stopped=finish)
-    finally:
-        _write_out(worktree, files, progress)
+    there = changes.manifests(worktree, before, files) if before and files else {}
+    with at_hand(worktree, there.items()):
+        if plan is not None and (plan.all or len(heads) > 1):
+            return _join(worktree, heads, branches, plan, message, progress)
+        try:
+            _merge(worktree, branches, message)
+            session = Merge(worktree, progress)
+            session.forget()
+            if not situation(worktree).kind:
+                return session.state(_outcome(worktree, before, heads, branches))
+            if plan is None:
+                return replace(session.state(), stopped=True)
+            state = session.follow(plan)
+            if finish and not state.left and not state.others:
+                # What was decided is written once, and not ours before it.
+                return session.finish(message)
+            return replace(state, stopped=finish)
+        finally:
+            _write_out(worktree, files, progress)
 
 
 def of_heads(worktree: Worktree, heads: Sequence[str], labels: Sequence[str], paths: Sequence[str]) -> list[Versions]:

@@ -20,6 +20,7 @@ from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import Conflict, Situation, conflicts, situation
 from theta_jupyter.deciding import assembled, decide, of_conflict
 from theta_jupyter.errors import ManifestError, RequestError
+from theta_jupyter.git.roads import at_hand
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.merge_state import Conflicts, FileState, MergeState
 from theta_jupyter.merges.base import find
@@ -225,6 +226,11 @@ class Merge:
         found = self.conflicts()
         for conflict in found.values():
             self._refuse_changed(conflict)
+        there = [(path, c.merged.manifest) for path, c in found.items() if c.merged]
+        with at_hand(self.worktree, there):
+            return self._stage(found, progress)
+
+    def _stage(self, found: Mapping[str, Conflict], progress: Progress | None) -> list[str]:
         resolved = self.resolve(progress)
         if {path: c.key for path, c in self.conflicts().items()} != {path: c.key for path, c in found.items()}:
             raise RequestError(

@@ -13,9 +13,14 @@ from tests.e2e.repo import LAYERS, MODEL, Repo, safetensors, weights
 from theta_jupyter import Repository
 from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.merges.plan import Plan, Rule
+from theta_jupyter.storage import tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
+
+    from theta_jupyter.storage.manifest import Node, Place
 
     Floats = npt.NDArray[np.float64]
 
@@ -355,3 +360,38 @@ def test_of_worktrees_and_subfolders(three: Repo, monkeypatch: pytest.MonkeyPatc
     assert three.run("status", "--porcelain", cwd=top).stdout == b""
     assert three.status() == ""
     assert three.head("main") != three.head("work")
+
+
+# What lies at hand is not rebuilt.
+
+
+def test_a_merge_reads_ours_from_the_file_and_writes_what_it_made(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the base is rebuilt from what is stored, and theirs, each once."""
+    near = {branch: {n: v + np.float32(step) for n, v in weights().items()} for branch, step in STEPS.items()}
+    repo.git("switch", "--quiet", "--create", "theirs")
+    repo.commit(save(near["theirs"]), "theirs")
+    repo.git("switch", "--quiet", "main")
+    repo.commit(save(near["main"]), "ours")
+    records = {branch: Repository().manifest(MODEL, branch).records for branch in near}
+    assert all(record.update for found in records.values() for record in found.values())
+    rebuilt: list[Place] = []
+    decode = tensors._node
+
+    def watched(nodes: Sequence[Node], index: int, *rest: Any) -> memoryview:
+        rebuilt.append(nodes[index].place)
+        return decode(nodes, index, *rest)
+
+    monkeypatch.setattr(tensors, "_node", watched)
+    Repository().merge("theirs", strategy="linear")
+    for name in NAMES:
+        base, ours = records["main"][name].nodes
+        assert (rebuilt.count(base.place), rebuilt.count(ours.place)) == (1, 0)
+        assert rebuilt.count(records["theirs"][name].nodes[-1].place) == 1
+    found = load((repo.top / MODEL).read_bytes())
+    for name in NAMES:
+        mean = (near["main"][name].astype("f8") + near["theirs"][name]) / 2
+        np.testing.assert_array_equal(found[name], mean.astype("f4"))
+    assert not list((repo.top / ".git" / "theta" / "tmp").iterdir())
+
+
+STEPS = {"main": 2.0**-12, "theirs": 3 * 2.0**-12}

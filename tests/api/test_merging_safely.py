@@ -87,7 +87,9 @@ def test_choices_do_not_come_back_in_another_try(conflict: Repo) -> None:
 
 def test_every_tensor_of_a_renamed_model_is_refused(forked: Repo) -> None:
     repo = forked
+    repo.track("other.safetensors")
     repo.git("mv", MODEL, "other.safetensors")
+    repo.git("add", ".gitattributes")
     repo.git("commit", "--quiet", "--message", "renamed")
     before = frozen(repo)
     with pytest.raises(RequestError, match="renamed or deleted on one side"):

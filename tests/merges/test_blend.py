@@ -427,7 +427,7 @@ def test_a_type_that_one_side_changed() -> None:
 
 
 def test_room_is_bounded() -> None:
-    assert room(find("linear"), 2) < room(find("ties"), 2) < room(find("ties"), 5)
+    assert room(find("linear"), 2) < room(find("slerp"), 2) < room(find("della"), 5)
 
 
 # Versions of different sizes.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import ManifestError, MissingObjectError, ThetaError, TransferError
 from theta_jupyter.git.install import ensure_hooks
 from theta_jupyter.git.known import remember
@@ -21,6 +22,7 @@ from theta_jupyter.git.transfer import fetch_missing
 from theta_jupyter.storage import snapshot
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
+from theta_jupyter.storage.snapshot import owners_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["lay", "mapped", "materialise", "rebuild", "store"]
+__all__ = ["at_hand", "lay", "mapped", "materialise", "rebuild", "store"]
 
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
@@ -107,6 +109,32 @@ def mapped(path: Path) -> Iterator[memoryview]:
         area = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         # Not closed: arrays may still look at it. It goes with the last of them.
         yield memoryview(area)
+
+
+@contextmanager
+def at_hand(worktree: Worktree, files: Iterable[tuple[str, Manifest]]) -> Iterator[None]:
+    """Read tensors from files of the work tree where they are there, and keep what is made, to write it into others.
+
+    Parameters
+    ----------
+    files
+        Paths from the top, and manifests of what may lie there; a file that is something else does no harm.
+    """
+    with worktree.nearby.open(worktree.store.temporary):
+        for name, manifest in files:
+            path = worktree.top / name
+            if path.is_symlink() or not path.is_file():
+                continue
+            with mapped(path) as data:
+                layout, _ = locate(data)
+            places = {view.name: span for view, span in zip(owners_of(layout), layout.storages, strict=True)}
+            spans = {
+                record.blake3: (places[tensor].start, places[tensor].size)
+                for tensor, record in manifest.records.items()
+                if tensor in places and record.nodes
+            }
+            worktree.nearby.offer(path, spans)
+        yield
 
 
 def _fill(manifest: Manifest, worktree: Worktree, descriptor: int, text: bytes, progress: Progress) -> None:

@@ -12,11 +12,13 @@ import os
 import subprocess
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from theta_jupyter.errors import GitError, NotARepositoryError
 from theta_jupyter.storage.cache import Cache
+from theta_jupyter.storage.nearby import Nearby
 from theta_jupyter.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -94,7 +96,12 @@ class Worktree:
     @property
     def store(self) -> ObjectStore:
         """The objects of this repository."""
-        return ObjectStore(self.theta)
+        return ObjectStore(self.theta, self.nearby)
+
+    @cached_property
+    def nearby(self) -> Nearby:
+        """Tensors that lie at hand while a merge lasts."""
+        return Nearby()
 
     @property
     def cache(self) -> Cache:

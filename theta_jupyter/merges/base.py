@@ -10,6 +10,8 @@ Its signature says all there is to know about it, and everything else is read fr
   are two.
 * ``base`` is their common ancestor. Without a default the strategy needs one; with ``base=None`` it can do without.
 * ``tensor``, where it is wanted, says which tensor this is, and gives random numbers that depend on nothing else.
+* ``seen``, where it is wanted, is what ``look`` gave: an elementwise strategy is called with a tensor in parts, one
+  after the other, and before that its look is called with all of it, which it goes through in parts, too.
 * All else is keyword-only, and a parameter: its annotation gives the control that is shown (a slider, a box, a
   choice), its default what is used, the docstring its help. A trailing underscore is dropped from the name.
 
@@ -24,7 +26,6 @@ import functools
 import inspect
 import logging
 import math
-import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ from typing import Annotated, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from theta_jupyter.docstrings import helps
 from theta_jupyter.errors import RequestError
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Factor",
     "Models",
     "Parameter",
+    "Parts",
     "Seed",
     "Share",
     "Statistics",
@@ -57,6 +60,8 @@ __all__ = [
 
 Array = npt.NDArray[np.floating[Any]]
 Models = Sequence[Array]
+Parts = Callable[[], Iterable[tuple[Models, Array | None]]]
+"""Models and base of a tensor, flat, part by part; from the start each time it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +270,9 @@ class Strategy:
         Which version it simply takes, of ``ours``, ``theirs`` and ``base``; empty for one that computes.
     wants_tensor
         Whether it asks which tensor it is given.
+    look
+        Looks at a whole tensor, given its :data:`Parts` and the strategy's parameters, before an elementwise strategy
+        is called; None where there is no need. What it returns is ``seen`` by each call, the first part first.
     """
 
     name: str
@@ -276,6 +284,7 @@ class Strategy:
     elementwise: bool = False
     takes: str = ""
     wants_tensor: bool = False
+    look: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # What `functools.wraps` would do, were it not frozen: `help()` and `inspect` see the function.
@@ -333,9 +342,23 @@ class Strategy:
         names = ("name", "summary", "base", "pairs", "takes")
         return {**{name: getattr(self, name) for name in names}, "parameters": [asdict(p) for p in self.parameters]}
 
-    def run(self, models: Models, base: Array | None, values: Mapping[str, Any], tensor: Tensor) -> Array:
-        """Merge arrays with checked parameters, as :meth:`read` gives them."""
+    def looked(self, parts: Parts, values: Mapping[str, Any]) -> Any:
+        """What a look at a whole tensor gives, to be handed to :meth:`run` for each of its parts."""
+        return self.look and self.look(parts, **{p.keyword: values[p.name] for p in self.parameters})
+
+    def run(
+        self, models: Models, base: Array | None, values: Mapping[str, Any], tensor: Tensor, seen: Any = None
+    ) -> Array:
+        """Merge arrays with checked parameters, as :meth:`read` gives them.
+
+        Parameters
+        ----------
+        seen
+            What :meth:`looked` gave; None if the arrays are a whole tensor.
+        """
         keywords = {p.keyword: values[p.name] for p in self.parameters}
+        if self.look is not None:
+            keywords["seen"] = seen
         if self.wants_tensor:
             keywords["tensor"] = tensor
         if self.base != "no":
@@ -349,13 +372,22 @@ class Strategy:
 @overload
 def strategy(function: Callable[..., Array], /) -> Strategy: ...
 @overload
-def strategy(*, elementwise: bool = False, takes: str = "") -> Callable[[Callable[..., Array]], Strategy]: ...
-def strategy(function: Callable[..., Array] | None = None, /, *, elementwise: bool = False, takes: str = "") -> Any:
+def strategy(
+    *, elementwise: bool = False, takes: str = "", look: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Array]], Strategy]: ...
+def strategy(
+    function: Callable[..., Array] | None = None,
+    /,
+    *,
+    elementwise: bool = False,
+    takes: str = "",
+    look: Callable[..., Any] | None = None,
+) -> Any:
     """Make a strategy of a function, by its signature.
 
     Parameters
     ----------
-    elementwise, takes
+    elementwise, takes, look
         As in :class:`Strategy`.
 
     Raises
@@ -364,18 +396,22 @@ def strategy(function: Callable[..., Array] | None = None, /, *, elementwise: bo
         If the signature is not one of a strategy.
     """
     if function is None:
-        return functools.partial(_strategy, elementwise=elementwise, takes=takes)
-    return _strategy(function, elementwise=elementwise, takes=takes)
+        return functools.partial(_strategy, elementwise=elementwise, takes=takes, look=look)
+    return _strategy(function, elementwise=elementwise, takes=takes, look=look)
 
 
-def _strategy(function: Callable[..., Array], *, elementwise: bool, takes: str) -> Strategy:
+def _strategy(
+    function: Callable[..., Array], *, elementwise: bool, takes: str, look: Callable[..., Any] | None
+) -> Strategy:
     signature = inspect.signature(function)
     hints = typing.get_type_hints(function, include_extras=True)
-    helps = _helps(function.__doc__ or "")
+    described = helps(function.__doc__ or "")
     versions = set(signature.parameters) & {"models", "ours", "theirs"}
     if versions not in ({"models"}, {"ours", "theirs"}):
         raise TypeError(f"{function.__name__} must take models, or ours and theirs")
-    controls = [p for p in signature.parameters.values() if p.name not in versions | {"base", "tensor"}]
+    if ("seen" in signature.parameters) != (look is not None) or (look is not None and not elementwise):
+        raise TypeError(f"{function.__name__} is seen={look and look.__name__}: an elementwise strategy may have both")
+    controls = [p for p in signature.parameters.values() if p.name not in versions | {"base", "tensor", "seen"}]
     for control in controls:
         if control.kind is not inspect.Parameter.KEYWORD_ONLY or control.name not in hints:
             raise TypeError(f"{control.name} of {function.__name__} must be keyword-only and have an annotation")
@@ -386,12 +422,15 @@ def _strategy(function: Callable[..., Array], *, elementwise: bool, takes: str) 
         name=function.__name__.strip("_"),
         summary=(function.__doc__ or "").strip().partition("\n")[0],
         function=function,
-        parameters=tuple(_parameter(control, hints[control.name], helps.get(control.name, "")) for control in controls),
+        parameters=tuple(
+            _parameter(control, hints[control.name], described.get(control.name, "")) for control in controls
+        ),
         base=base,
         pairs=versions != {"models"},
         elementwise=elementwise,
         takes=takes,
         wants_tensor="tensor" in signature.parameters,
+        look=look,
     )
 
 
@@ -426,21 +465,6 @@ def _control(name: str, hint: Any, words: str) -> Parameter:
     if isinstance(hint, types.UnionType) and float in typing.get_args(hint):
         return made(kind="weights", low=low, high=high)
     raise TypeError(f"a parameter of a strategy cannot be {hint}")
-
-
-_HELP = re.compile(r"^(?P<names>\w+(?:, \w+)*)\n(?P<text>(?:[ ]{4}.*(?:\n|$))+)", re.MULTILINE)
-
-
-def _helps(doc: str) -> dict[str, str]:
-    """What a docstring in numpy style says of each parameter."""
-    text = inspect.cleandoc(doc)
-    _, _, section = text.partition("Parameters\n----------\n")
-    section = re.split(r"^\w+\n-{3,}$", section, maxsplit=1, flags=re.MULTILINE)[0]
-    return {
-        name: " ".join(found["text"].split())
-        for found in _HELP.finditer(section)
-        for name in found["names"].split(", ")
-    }
 
 
 _log = logging.getLogger(__name__)

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Blended", "Part", "Version", "blend", "outcome", "room"]
 
-BLOCK = 1 << 16
-"""Values at a time, for a strategy that allows it."""
+BLOCK = 1 << 19
+"""Values at a time, for a strategy that allows it: few enough for a cache, and so many that threads, which take turns
+between NumPy's steps, do not wait for each other (with 2^16, two take longer than one after the other)."""
 
 
 class Version(NamedTuple):
@@ -244,17 +245,21 @@ class _Work:
         out = bytearray(nbytes(self.dtype, (count,)))
         size = DTYPES[self.dtype].bits // 8
         stats = {key: [v and _checked_size(v, count, self.name) for v in vs] for key, vs in self.statistics.items()}
-        for start in range(0, count, BLOCK):
-            stop = min(count, start + BLOCK)
-            arrays = [self.array(version, start, stop) for version in models]
+        blocks = [(start, min(count, start + BLOCK)) for start in range(0, count, BLOCK)]
+
+        def arrays(start: int, stop: int) -> tuple[list[Array], Array | None]:
             ground = None if base is None else self.array(base, start, stop)
+            return [self.array(version, start, stop) for version in models], ground
+
+        seen = self.strategy.looked(lambda: (arrays(*block) for block in blocks), self.values)
+        for start, stop in blocks:
             given = {
                 key: tuple(None if v is None else _floats(_part(v, start, stop), wide=True) for v in versions)
                 for key, versions in stats.items()
             }
             # A complex number is two values.
             tensor = Tensor(self.name, self.dtype, start * DTYPES[self.dtype].words)
-            result = self.strategy.run(arrays, ground, {**self.values, **given}, tensor)
+            result = self.strategy.run(*arrays(start, stop), {**self.values, **given}, tensor, seen)
             known = [(..., self.words(one, start, stop)) for one in (*models, *([base] if base else []))]
             out[start * size : stop * size] = self.cast(result, known)
         return out

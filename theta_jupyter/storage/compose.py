@@ -79,6 +79,7 @@ def compose(
     def one(item: T) -> tuple[str, Record, bytes, str]:
         made = make(item)
         stored = put(made.view, made.data, made.bases, store)
+        store.nearby.keep(stored.record.blake3, made.data)
         return made.view.name, stored.record, stored.payload, made.remark
 
     ordered = sorted(items, key=lambda item: -size(item))  # The longest first, so that no thread is left with it.

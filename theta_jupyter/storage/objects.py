@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
+from theta_jupyter.storage.nearby import Nearby
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,10 +36,13 @@ class ObjectStore:
     ----------
     root
         The ``theta`` folder in the common git dir. It is created when first written to.
+    nearby
+        Where whole tensors lie at hand.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, nearby: Nearby | None = None) -> None:
         self.root = root
+        self.nearby = nearby or Nearby()
         self._sound: set[str] = set()
 
     def path(self, object_id: str) -> Path:

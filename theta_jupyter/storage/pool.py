@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 R = TypeVar("R")
 
-IN_FLIGHT = 256 << 20
+IN_FLIGHT = 768 << 20
 """Bytes of tensors being worked on at once, unless a single one is larger."""
 
 

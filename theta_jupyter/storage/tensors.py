@@ -119,10 +119,14 @@ def decode(record: Record, store: ObjectStore, name: str, out: memoryview | None
     """
     where = ", ".join(sorted({place.object[:12] for place in record.objects}))
     hint = "run git theta fetch after removing the damaged object, or restore it from a copy"
+    at_hand = store.nearby.get(record.blake3, record.nbytes, out)
+    if at_hand is not None:
+        return at_hand
     data = memoryview(bytearray()) if out is None else out
     try:
+        last = len(record.nodes) - 1
         if record.nodes:
-            data = _node(record.nodes, len(record.nodes) - 1, store, out)
+            data = _base(record.nodes, last, store).data if out is None else _node(record.nodes, last, store, out)
     except MissingObjectError as error:
         message = f"tensor {name!r} needs object {error.object_id[:12]}, which is not in this repository"
         raise MissingObjectError(error.object_id, message) from None
@@ -172,7 +176,7 @@ def _guesses(new: Tensor, bases: Iterable[Node], store: ObjectStore) -> Iterator
         if node.nbytes > (MAX_BASES - 1) * len(new.data) or not store.sound(node.place.object):
             continue
         try:
-            base = Tensor(_node([node], 0, store), node.dtype, node.shape)
+            base = _base([node], 0, store)
         except ThetaError:
             continue
         for name, update in installed().items():
@@ -223,7 +227,7 @@ def _node(nodes: Sequence[Node], index: int, store: ObjectStore, out: memoryview
     _check_plausible(node, len(stored))
     predicted = None
     if node.update:
-        bases = [Tensor(_node(nodes, base, store), nodes[base].dtype, nodes[base].shape) for base in node.bases]
+        bases = [_base(nodes, base, store) for base in node.bases]
         predicted = _predict(node.update, bases, parameters, node.dtype, node.shape)
     if out is None:
         out = memoryview(bytearray(node.nbytes))
@@ -232,6 +236,14 @@ def _node(nodes: Sequence[Node], index: int, store: ObjectStore, out: memoryview
     else:
         codec.unpack_residual(stored, predicted, node.dtype, out)
     return out
+
+
+def _base(nodes: Sequence[Node], index: int, store: ObjectStore) -> Tensor:
+    """The tensor of a node that another rests on."""
+    node = nodes[index]
+    if node.bases:
+        return Tensor(_node(nodes, index, store), node.dtype, node.shape)
+    return Tensor(store.nearby.base(node.place, lambda: _node(nodes, index, store)), node.dtype, node.shape)
 
 
 def _check_plausible(node: Node, stored: int) -> None:

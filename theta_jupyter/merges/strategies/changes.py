@@ -11,17 +11,18 @@ import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from theta_jupyter.merges.base import Array, Factor, Models, Seed, Share, Tensor, Weights, strategy
+from theta_jupyter.merges.base import Array, Factor, Models, Parts, Seed, Share, Tensor, Weights, strategy
 from theta_jupyter.merges.strategies.shared import each, moved, rows, weighted
 from theta_jupyter.merges.sums import dot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["breadcrumbs", "dare_linear", "dare_ties", "della", "sce", "task_arithmetic", "ties"]
 
@@ -48,8 +49,21 @@ def task_arithmetic(models: Models, base: Array, *, weight: Weights = 1.0, lambd
     return _added(base, _changes(models, base), weight, lambda_)
 
 
-@strategy
-def ties(models: Models, base: Array, *, density: Share = 0.2, weight: Weights = 1.0, lambda_: Factor = 1.0) -> Array:
+def _top(parts: Parts, density: float, **_: object) -> list[_Cut]:
+    """What to keep of each model: its largest changes."""
+    return [_Cut(change, density) for change in _of_each(parts)]
+
+
+@strategy(elementwise=True, look=_top)
+def ties(
+    models: Models,
+    base: Array,
+    seen: Any = None,
+    *,
+    density: Share = 0.2,
+    weight: Weights = 1.0,
+    lambda_: Factor = 1.0,
+) -> Array:
     """Keep only the largest changes of each model, vote on each sign, and take the mean of those that agree.
 
     Trim, elect, merge: of n values, the floor(density n) changes of largest magnitude stay (of equal ones the first).
@@ -69,8 +83,8 @@ def ties(models: Models, base: Array, *, density: Share = 0.2, weight: Weights =
     Yadav et al., TIES-Merging: resolving interference when merging models, 2023, arXiv:2306.01708.
     """
     changes = _changes(models, base)
-    for change in changes:
-        _keep(change, _largest(np.abs(change), _count(density, change)))
+    for change, cut in zip(changes, seen or _top(_whole(models, base), density), strict=True):
+        _keep(change, cut.keeps(np.abs(change)))
     return _agreed(base, changes, weight, lambda_)
 
 
@@ -194,10 +208,16 @@ def della(
     return _agreed(base, changes, weight, lambda_)
 
 
-@strategy
+def _crumbs(parts: Parts, density: float, gamma: float, **_: object) -> list[tuple[_Cut, _Cut]]:
+    """Which of each model's changes are too large, and which of them, or next to them, in size."""
+    return [(_Cut(change, gamma), _Cut(change, gamma, density)) for change in _of_each(parts)]
+
+
+@strategy(elementwise=True, look=_crumbs)
 def breadcrumbs(
     models: Models,
     base: Array,
+    seen: Any = None,
     *,
     density: Share = 0.15,
     gamma: Share = 0.01,
@@ -226,12 +246,10 @@ def breadcrumbs(
     arXiv:2312.06795.
     """
     changes = _changes(models, base)
-    for change in changes:
+    found = seen or _crumbs(_whole(models, base), density, gamma)
+    for change, (largest, large) in zip(changes, found, strict=True):
         sizes = np.abs(change)
-        top = _count(gamma, change)
-        kept = _largest(sizes, top + _count(density, change))
-        kept &= ~_largest(sizes, top)
-        _keep(change, kept)
+        _keep(change, large.keeps(sizes) & ~largest.keeps(sizes))
     return _added(base, changes, weight, lambda_)
 
 
@@ -257,7 +275,7 @@ def sce(models: Models, base: Array, *, select_topk: Share = 1.0) -> Array:
     variance = np.zeros_like(changes[0])  # Times the square of the number of models.
     for one, two in itertools.combinations(changes, 2):
         variance += np.square(one - two)
-    kept = _largest(variance, _count(select_topk, variance))
+    kept = _Cut(lambda: [variance.reshape(-1)], select_topk).keeps(variance)
     for change in changes:
         _keep(change, kept)
     squares = [dot(change, change) for change in changes]
@@ -273,47 +291,97 @@ def _changes(models: Models, base: Array) -> list[Array]:
     return [np.subtract(model, base, out=np.empty(base.shape, np.result_type(model, base))) for model in models]
 
 
-def _count(share: float, values: Array) -> int:
-    return int(Fraction(str(share)) * values.size)
+def _whole(models: Models, base: Array) -> Parts:
+    return lambda: [([model.reshape(-1) for model in models], base.reshape(-1))]
 
 
-def _largest(sizes: Array, count: int) -> npt.NDArray[np.bool_]:
-    """Just ``count`` values, the largest; of equal ones the first."""
-    flat = sizes.reshape(-1)
-    if not 0 < count < flat.size:
-        return np.full(sizes.shape, count > 0)
-    least = _nth_largest(flat, count)
-    kept: npt.NDArray[np.bool_] = flat > least
-    short = count - np.count_nonzero(kept)
-    for start in range(0, flat.size, _BLOCK):  # Piece by piece: where most are zero, positions are larger than values.
-        equal = start + np.flatnonzero(flat[start : start + _BLOCK] == least)[:short]
-        kept[equal] = True
-        short -= equal.size
-        if not short:
-            break
-    return kept.reshape(sizes.shape)
+def _of_each(parts: Parts) -> list[Callable[[], Iterator[Array]]]:
+    """How much each model changed each value, part by part."""
+
+    def sizes(which: int) -> Iterator[Array]:
+        for models, base in parts():
+            assert base is not None  # noqa: S101 - these strategies need one
+            (change,) = _changes([models[which]], base)
+            yield np.abs(change, out=change)
+
+    models, _ = next(iter(parts()), ((), None))
+    return [partial(sizes, which) for which in range(len(models))]
 
 
-def _nth_largest(sizes: Array, count: int) -> Any:
-    """The ``count``-th largest of numbers none of which is below zero.
+class _Cut:
+    """Tells which of many values are the largest, and of equal ones the first.
+
+    Parameters
+    ----------
+    sizes
+        Gives the values, none of them below zero, in parts; from the start each time it is called.
+    shares
+        How many are kept, as shares of all.
+    """
+
+    def __init__(self, sizes: Callable[[], Iterable[Array]], *shares: float) -> None:
+        counts = _counts(map(_words, sizes()), 0)
+        total = int(counts.sum())
+        count = sum(int(Fraction(str(share)) * total) for share in shares)
+        self._least, self._equal = -1.0 if count >= total else np.inf, 0
+        if 0 < count < total:
+            self._least, self._equal = _nth_largest(sizes, counts, count)
+
+    def keeps(self, sizes: Array) -> npt.NDArray[np.bool_]:
+        """Whether each value is one of them; parts of a tensor are asked for in their order."""
+        kept: npt.NDArray[np.bool_] = sizes > self._least
+        if self._equal:
+            equal = np.flatnonzero(sizes == self._least)[: self._equal]
+            kept.reshape(-1)[equal] = True
+            self._equal -= equal.size
+        return kept
+
+
+def _nth_largest(sizes: Callable[[], Iterable[Array]], counts: npt.NDArray[np.int64], count: int) -> tuple[float, int]:
+    """The ``count``-th largest of numbers none of which is below zero; and how many of its equals are among those.
 
     Their bits, as integers, are in the same order, so they are counted by their highest 16 bits, then those in the
     same drawer by the next 16: many times quicker than to partition them where many are equal, as in bfloat16.
+
+    Parameters
+    ----------
+    counts
+        How many there are in each drawer.
     """
-    words = sizes.view(f"u{sizes.itemsize}")
-    found = 0
-    for shift in range(8 * sizes.itemsize - 16, -1, -16):
-        counts = np.zeros(1 << 16, np.int64)
-        for start in range(0, words.size, _BLOCK):
-            drawer = (words[start : start + _BLOCK] >> shift) & 0xFFFF
-            counts += np.bincount(drawer.astype(np.intp), minlength=1 << 16)
-        above = np.cumsum(counts[::-1])
-        place = int(np.searchsorted(above, count))
-        count -= int(above[place] - counts[::-1][place])
-        place = 0xFFFF - place
-        found = (found << 16) | place
-        words = words[(words >> shift) & 0xFFFF == place]
-    return np.array(found, f"u{sizes.itemsize}").view(sizes.dtype)[()]
+    found, count = _drawer(counts, count)
+    shift, kind = 0, np.dtype(np.float32)
+    left = []
+    for part in sizes():
+        shift, kind = 8 * part.itemsize - 16, part.dtype
+        words = _words(part)
+        left.append(words[words >> shift == found])
+    words = np.concatenate(left)
+    for level in range(1, kind.itemsize // 2):
+        drawer, count = _drawer(_counts([words], level), count)
+        shift -= 16
+        words = words[(words >> shift) & 0xFFFF == drawer]
+        found = (found << 16) | drawer
+    return float(np.array(found, words.dtype).view(kind)), count
+
+
+def _counts(parts: Iterable[npt.NDArray[Any]], level: int) -> npt.NDArray[np.int64]:
+    """How many integers have the same 16 bits, behind so many times 16 that are higher."""
+    counts = np.zeros(1 << 16, np.int64)
+    for words in parts:
+        shift = 8 * words.itemsize - 16 * (level + 1)
+        counts += np.bincount(((words >> shift) & 0xFFFF).astype(np.intp), minlength=1 << 16)
+    return counts
+
+
+def _drawer(counts: npt.NDArray[np.int64], count: int) -> tuple[int, int]:
+    """The drawer of the ``count``-th largest integer, and its place in there."""
+    above = np.cumsum(counts[::-1])
+    place = int(np.searchsorted(above, count))
+    return 0xFFFF - place, count - int(above[place] - counts[::-1][place])
+
+
+def _words(values: Array) -> npt.NDArray[Any]:
+    return values.view(f"u{values.itemsize}")
 
 
 def _ranks(table: Array) -> npt.NDArray[np.intp]:
