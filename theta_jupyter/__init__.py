@@ -11,6 +11,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+    from jupyter_server.serverapp import ServerApp
 
     from .api import Repository, load
     from .comparing import compare
@@ -57,6 +58,18 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     from .jupyter.magics import register
 
     register(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Tell the Jupyter server that this package has an extension for it."""
+    return [{"module": "theta_jupyter"}]
+
+
+def _load_jupyter_server_extension(app: ServerApp) -> None:
+    """Add our addresses to a Jupyter server."""
+    from .jupyter.server import load
+
+    load(app)
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from theta_jupyter.diffs.compare import overall
-from theta_jupyter.diffs.miniature import LEGEND
+from theta_jupyter.diffs.miniature import LEGEND, miniature
 from theta_jupyter.results import Result, Table, relative_text, size_text
 
 if TYPE_CHECKING:
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from theta_jupyter.results import Cell
 
 __all__ = ["Branch", "Branches", "Commit", "Entry", "Files", "Log", "Shown", "Status", "Strategies", "TrackedFile"]
+
+
+State = Literal["conflict", "staged", "changed", "new", "deleted", "manifest", "untracked"]
+
+_LETTERS: dict[State, Literal["M", "A", "D", "U", "?", "!"]] = {
+    "conflict": "U",
+    "staged": "M",
+    "changed": "M",
+    "new": "A",
+    "deleted": "D",
+    "manifest": "!",
+    "untracked": "?",
+}
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,14 @@ class Entry(Result):
         The change as a whole, over the old norm, and whether that is an estimate.
     stores, size
         Bytes a commit would store for it, and bytes of the file.
+    staged
+        Whether all of the change is in the index.
+    miniature
+        The change by block.
     """
 
     path: str
-    state: str
+    state: State
     summary: str = ""
     tensors: int = 0
     changed: int = 0
@@ -49,6 +66,13 @@ class Entry(Result):
     estimated: bool = False
     stores: int = 0
     size: int = 0
+    staged: bool = False
+    miniature: Miniature | None = None
+
+    @property
+    def letter(self) -> Literal["M", "A", "D", "U", "?", "!"]:
+        """The state as Git has it: U in conflict, ? not tracked, and ! for weights that are not here."""
+        return _LETTERS[self.state]
 
     def headline(self) -> str:
         """The path and its state."""
@@ -79,16 +103,6 @@ class Status(Result):
     ready: bool = True
     detached: bool = False
 
-    _LETTERS = {  # noqa: RUF012 - a constant; an annotation would make it a field
-        "conflict": "U",
-        "staged": "M",
-        "changed": "M",
-        "new": "A",
-        "deleted": "D",
-        "manifest": "!",
-        "untracked": "?",
-    }
-
     def headline(self) -> str:
         """The branch, and whether anything is to be done."""
         where = f"HEAD detached at {self.branch}" if self.detached else f"On branch {self.branch}"
@@ -99,7 +113,7 @@ class Status(Result):
         """A line a model."""
         return Table(
             ("", "model", "state", ""),
-            tuple((self._LETTERS[e.state], e.path, e.state, e.summary) for e in self.entries),
+            tuple((e.letter, e.path, e.state, e.summary) for e in self.entries),
         )
 
     def notes(self) -> tuple[str, ...]:
@@ -152,6 +166,10 @@ class Commit(Result):
         How much it changed each block of its models; none of a file that is kept whole.
     merged_by
         The rules of the plan by which it was merged.
+    parents
+        Ids of the commits it was made from, the first one first.
+    body
+        What its message says after the first line.
     """
 
     id: str
@@ -164,6 +182,8 @@ class Commit(Result):
     derived_from: tuple[str, ...] = ()
     miniatures: tuple[Miniature, ...] = ()
     merged_by: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    body: str = ""
 
     @property
     def short(self) -> str:
@@ -377,7 +397,7 @@ class Strategies(Result):
         return tuple(s.to_dict() for s in self.strategies)
 
 
-def entry_of(diff: FileDiff, state: str) -> Entry:
+def entry_of(diff: FileDiff, state: State, *, staged: bool = False) -> Entry:
     """The status line of a file that differs from HEAD."""
     changed = [tensor for tensor in diff.tensors if tensor.status]
     relative, estimated = overall(t for t in diff.tensors if t.status in {"", "M", "R", "T"})
@@ -391,5 +411,15 @@ def entry_of(diff: FileDiff, state: str) -> Entry:
         much = f", {relative_text(relative, estimated=estimated)} relative" if relative is not None else ""
         summary = f"{len(changed)} of {len(diff.tensors)} tensors{much}, will store {size_text(diff.stored)}"
     return Entry(
-        diff.path, state, summary, len(diff.tensors), len(changed), relative, estimated, diff.stored, diff.size
+        diff.path,
+        state,
+        summary,
+        len(diff.tensors),
+        len(changed),
+        relative,
+        estimated,
+        diff.stored,
+        diff.size,
+        staged,
+        None if diff.opaque else miniature(diff.path, diff.tensors),
     )

@@ -179,13 +179,23 @@ class Repository:
         staging.stage(self.worktree, names, origin, self.progress)
         return Message(f"staged {', '.join(names)}" if names else "nothing to stage: no tracked model changed")
 
-    def commit(self, message: str, paths: Sequence[PathLike] = (), *, derived_from: str = "") -> Commit:
+    def unstage(self, paths: Sequence[PathLike]) -> Message:
+        """Take models out of the index again; the files stay as they are."""
+        names = [self.worktree.relative(path) for path in paths]
+        self.worktree.git("reset", "--quiet", "--", *names)
+        return Message(f"no longer staged: {', '.join(names)}")
+
+    def commit(
+        self, message: str, paths: Sequence[PathLike] = (), *, derived_from: str = "", staged: bool = False
+    ) -> Commit:
         """Commit models: those named, or all that changed, along with whatever is staged.
 
         Parameters
         ----------
         derived_from
             As for :meth:`add`; it is also written in the commit, as a trailer ``Theta-From: path@commit``.
+        staged
+            Commit only what is staged.
 
         Raises
         ------
@@ -193,7 +203,7 @@ class Repository:
             If there is nothing to commit, or a model is in conflict.
         """
         staging.refuse_conflicts(self.worktree)
-        names = staging.chosen(self.worktree, paths)
+        names = [] if staged else staging.chosen(self.worktree, paths)
         staging.commit(self.worktree, message, names, derived_from, self.progress)
         return history.commit(self.worktree, "HEAD")
 
@@ -392,10 +402,17 @@ class Repository:
             f"on {'new ' if create else ''}branch {self.worktree.git('branch', '--show-current').decode().strip()}"
         )
 
-    def branch(self, name: str = "", start: str = "", *, delete: bool = False) -> Branches:
-        """List branches, after making or deleting one if a name is given."""
+    def branch(self, name: str = "", start: str = "", *, delete: bool = False, force: bool = False) -> Branches:
+        """List branches, after making or deleting one if a name is given.
+
+        Parameters
+        ----------
+        force
+            Delete one although it has commits that are nowhere else.
+        """
         if name and delete:
-            self.worktree.git("branch", "--delete", "--end-of-options", name)
+            how = ["--force"] if force else []
+            self.worktree.git("branch", "--delete", *how, "--end-of-options", name)
         elif name:
             self.worktree.git("branch", "--end-of-options", name, *([start] if start else []))
         return history.branches(self.worktree)
@@ -491,22 +508,27 @@ class Repository:
 
     # Sharing.
 
-    def push(self, *arguments: str) -> Message:
+    def push(self, *arguments: str, ask: bool = True) -> Message:
         """Run ``git push`` with these arguments; the pre-push hook sends the objects first.
 
         Unlike with ``git push``, it also sends what commits that are there already lack.
+
+        Parameters
+        ----------
+        ask
+            Whether Git may ask in the terminal for a name or a password. If not, it fails where it would.
         """
         install_hooks(self.worktree)
-        return self._git("push", arguments, "pushed", {OFFER_ALL: "1"})
+        return self._git("push", arguments, "pushed", {OFFER_ALL: "1", **_asking(ask=ask)})
 
-    def pull(self, *arguments: str) -> Message:
+    def pull(self, *arguments: str, ask: bool = True) -> Message:
         """Run ``git pull`` with these arguments; objects come as files are written."""
-        return self._git("pull", arguments, "pulled")
+        return self._git("pull", arguments, "pulled", _asking(ask=ask))
 
-    def fetch(self, remote: str = "") -> Message:
+    def fetch(self, remote: str = "", *, ask: bool = True) -> Message:
         """Run ``git fetch``, then fetch the objects of HEAD and its upstream: checking out then needs no network."""
         if remotes(self.worktree):
-            self._git("fetch", [remote] if remote else [], "")
+            self._git("fetch", [remote] if remote else [], "", _asking(ask=ask))
         wanted: list[Manifest] = []
         for ref in ("HEAD", "@{upstream}"):
             try:
@@ -566,6 +588,12 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, i
         if ref:
             raise
         return loading.from_file(path, Path(path), names, into)
+
+
+def _asking(*, ask: bool) -> dict[str, str]:
+    """What keeps Git, and what it starts, from asking in a terminal, where nobody may be there to answer."""
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force", "GCM_INTERACTIVE": "0"}
+    return {} if ask else quiet
 
 
 def _ref(ref: str) -> list[str]:

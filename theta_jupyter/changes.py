@@ -41,6 +41,7 @@ __all__ = [
     "diff",
     "label",
     "manifests",
+    "offered",
     "read",
     "require",
     "status",
@@ -228,29 +229,28 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
         if path in index and 0 not in index[path]:
             entries.append(Entry(path, "conflict", _conflict(worktree, path)))
         elif not file.is_file() or file.is_symlink():
-            entries.append(Entry(path, "deleted", "", len(heads[path].records) if path in heads else 0))
+            count = len(heads[path].records) if path in heads else 0
+            entries.append(Entry(path, "deleted", "", count, staged=path not in index))
         elif _is_manifest_file(worktree, path) and path in staged:
             entries.append(Entry(path, "manifest", "its manifest lies in place of the file"))
         elif path in dirty or staged.get(path) != heads.get(path):
             present = stored(worktree, path, progress) if path in dirty else staged.get(path)
             if present and present != heads.get(path):
-                state = "new" if path not in heads else "changed" if present != staged.get(path) else "staged"
+                ready = present == staged.get(path)
                 found = file_diff(_pair(worktree, path, (heads.get(path), present), ("HEAD", "work tree")))
-                entries.append(_explained(worktree, found, state))
-    entries += [Entry(path, "untracked", "a checkpoint that is not tracked") for path in _offered(worktree)]
+                entry = entry_of(found, "new" if path not in heads else "staged" if ready else "changed", staged=ready)
+                entries.append(_explained(worktree, entry) if found.opaque else entry)
+    entries += [Entry(path, "untracked", "a checkpoint that is not tracked") for path in offered(worktree)]
     branch = worktree.git("branch", "--show-current").decode().rstrip("\n")
     where = branch or worktree.resolve("HEAD")[:7]
     return Status(where, commits, tuple(entries), is_installed(worktree), not branch)
 
 
-def _explained(worktree: Worktree, found: FileDiff, state: str) -> Entry:
-    entry = entry_of(found, state)
-    if not found.opaque:
-        return entry
-    with mapped(worktree.top / found.path) as data:
+def _explained(worktree: Worktree, entry: Entry) -> Entry:
+    """Say why a file is kept whole."""
+    with mapped(worktree.top / entry.path) as data:
         _, reason = locate(data)
-    summary = f"kept whole ({reason}); will store {size_text(found.stored)}"
-    return dataclasses.replace(entry, summary=summary)
+    return dataclasses.replace(entry, summary=f"kept whole ({reason}); will store {size_text(entry.stores)}")
 
 
 def _pair(
@@ -274,7 +274,8 @@ def _is_manifest_file(worktree: Worktree, path: str) -> bool:
         return looks_like_manifest(file.read(64))
 
 
-def _offered(worktree: Worktree) -> list[str]:
+def offered(worktree: Worktree) -> list[str]:
+    """Checkpoints, by the ends of their names, that nobody tracks and nobody ignores."""
     listed = worktree.git("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
     paths = [path for path in map(os.fsdecode, listed) if path.lower().endswith(SUFFIXES)]
     return [path for path, value in worktree.filters(paths).items() if not value]

@@ -64,6 +64,23 @@ def log(worktree: Worktree, ref: str, paths: Sequence[str], limit: int) -> Log:
     return Log(_described(worktree, ids[:limit]), len(ids) > limit)
 
 
+def page(worktree: Worktree, skip: int, limit: int, paths: Sequence[str]) -> Log:
+    """Commits of HEAD and all branches and tags, children before their parents; those that touched ``paths``, if any.
+
+    Parameters
+    ----------
+    skip, limit
+        How many are left out first, and how many there are then.
+    """
+    options = ("--topo-order", f"--skip={skip}", f"--max-count={limit + 1}", "--branches", "--tags", "--remotes")
+    try:
+        starts = [worktree.resolve("HEAD")]
+    except GitError:
+        starts = []  # No commit yet, here.
+    ids = worktree.git("rev-list", *options, *starts, "--", *paths).decode().split()
+    return Log(_described(worktree, ids[:limit]), len(ids) > limit)
+
+
 def commit(worktree: Worktree, ref: str) -> Commit:
     """One commit.
 
@@ -98,7 +115,8 @@ def plan(worktree: Worktree, source: str | Path) -> Plan:
 
 def first_parent(worktree: Worktree, ref: str) -> str:
     """The commit before, or :data:`~theta_jupyter.changes.EMPTY` if this is the first."""
-    return next(iter(_first_parents(worktree, [worktree.resolve(ref)]).values())) or EMPTY
+    (parents,) = _parents(worktree, [worktree.resolve(ref)]).values()
+    return parents[0] if parents else EMPTY
 
 
 def branches(worktree: Worktree) -> Branches:
@@ -116,7 +134,8 @@ def branches(worktree: Worktree) -> Branches:
 def touched(worktree: Worktree, commits: Sequence[str], paths: Sequence[str] = ()) -> dict[str, list[Change]]:
     """What each of these commits changed against its first parent; of these paths, or at all."""
     found: dict[str, list[Change]] = {commit: [] for commit in commits}
-    lines = "".join(f"{child} {parent}".rstrip() + "\n" for child, parent in _first_parents(worktree, commits).items())
+    parents = _parents(worktree, commits).items()
+    lines = "".join(f"{' '.join([child, *of[:1]])}\n" for child, of in parents)
     options = ["-r", "-z", "--raw", "--root", "--no-abbrev", "--no-renames", "--stdin"]
     fields = iter(worktree.git("diff-tree", *options, "--", *paths, data=lines.encode()).split(b"\0")[:-1])
     current: list[Change] = []
@@ -175,13 +194,13 @@ def _repository(worktree: Worktree) -> git.Repo:
     return git.Repo(worktree.top)
 
 
-def _first_parents(worktree: Worktree, commits: Sequence[str]) -> dict[str, str]:
-    """The first parent of each commit, empty if it has none here: a shallow clone ends somewhere."""
+def _parents(worktree: Worktree, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The parents of each commit, none if it has none here: a shallow clone ends somewhere."""
     if not commits:
         return {}
     data = "".join(f"{commit}\n" for commit in commits).encode()
     lines = worktree.git("rev-list", "--no-walk=unsorted", "--parents", "--stdin", data=data).decode().splitlines()
-    return {line.split()[0]: (line.split()[1:] or [""])[0] for line in lines}
+    return {commit: tuple(parents) for commit, *parents in map(str.split, lines)}
 
 
 def _described(worktree: Worktree, ids: Sequence[str]) -> tuple[Commit, ...]:
@@ -190,7 +209,7 @@ def _described(worktree: Worktree, ids: Sequence[str]) -> tuple[Commit, ...]:
     filters = worktree.filters({change.path for found in changes.values() for change in found})
     models = {name: tuple(c for c in found if filters[c.path] == "theta") for name, found in changes.items()}
     looks = _looks(worktree, models.values())
-    refs = _refs(worktree)
+    refs, parents = _refs(worktree), _parents(worktree, ids)
     return tuple(
         Commit(
             heading.id,
@@ -203,6 +222,8 @@ def _described(worktree: Worktree, ids: Sequence[str]) -> tuple[Commit, ...]:
             _trailers(heading.message, FROM),
             look.miniatures,
             _rules(heading.message),
+            parents[heading.id],
+            heading.message.partition("\n")[2].strip(),
         )
         for heading, look in zip(headings(worktree, ids), looks, strict=True)
     )
