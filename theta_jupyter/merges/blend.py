@@ -113,7 +113,9 @@ def outcome(models: Sequence[Version], base: Version | None) -> tuple[str, tuple
 
 def room(strategy: Strategy, models: int) -> int:
     """How many times its bytes a tensor takes in memory while it is merged, about."""
-    return models + 3 if strategy.elementwise else 4 * (models + 1) + 4
+    if strategy.elementwise:
+        return models + (3 if strategy.look is None else 4)
+    return 4 * (models + 1) + 4
 
 
 def blend(

@@ -24,12 +24,12 @@ import functools
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import blake3
 import numpy as np
 
-from theta_jupyter.dtypes import to_floats
+from theta_jupyter.dtypes import DTYPES, to_floats
 from theta_jupyter.errors import ThetaError
 
 if TYPE_CHECKING:
@@ -84,13 +84,13 @@ def summarize(data: memoryview, dtype: str) -> Summary | None:
         None if the sum of squares overflows double precision, as it can for float64 beyond 1e150.
     """
     with fixed_arithmetic():
-        values = to_floats(data, dtype)
+        size = len(data) * 8 // DTYPES[dtype].bits * DTYPES[dtype].words
         folded = np.zeros(_FOLD)
         totals = np.zeros(_FOLD)
         squares = np.zeros(_FOLD)
         largest, not_finite = 0.0, 0
-        for start in range(0, values.size, _FOLD):
-            block = values[start : start + _FOLD]
+        for start, values in _blocks(data, dtype):
+            block = values
             high = max(float(np.max(block)), -float(np.min(block)))
             if not math.isfinite(high):
                 finite = np.isfinite(block)
@@ -103,12 +103,25 @@ def summarize(data: memoryview, dtype: str) -> Summary | None:
             folded[: wide.size] += wide * _signs(start % _SIGNS)[: wide.size]
             np.multiply(wide, wide, out=wide)
             squares[: wide.size] += wide
-        norm = math.sqrt(total(squares)) if values.size else 0.0
-        mean = total(totals) / values.size if values.size else 0.0
-        sketch = _buckets(folded) if values.size >= MINIMUM else None
+        norm = math.sqrt(total(squares)) if size else 0.0
+        mean = total(totals) / size if size else 0.0
+        sketch = _buckets(folded) if size >= MINIMUM else None
     if not (math.isfinite(norm) and math.isfinite(mean)):
         return None
     return Summary(norm, mean, largest, not_finite, sketch)
+
+
+def _blocks(data: memoryview, dtype: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """The values of a tensor, folded length by folded length, each with the place of its first.
+
+    Some are converted at a time: as floats, a large tensor has no room in a processor's cache.
+    """
+    kind = DTYPES[dtype]
+    step = 8 * _FOLD * kind.word_bytes if kind.bits >= 8 else len(data)
+    for first in range(0, len(data), max(1, step)):
+        values = to_floats(data[first : first + step], dtype)
+        for start in range(0, values.size, _FOLD):
+            yield first // kind.word_bytes + start, values[start : start + _FOLD]
 
 
 def encode(sketch: Sketch | None) -> str:

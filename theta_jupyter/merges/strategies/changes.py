@@ -11,7 +11,6 @@ import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +21,14 @@ from theta_jupyter.merges.strategies.shared import each, moved, rows, weighted
 from theta_jupyter.merges.sums import dot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["breadcrumbs", "dare_linear", "dare_ties", "della", "sce", "task_arithmetic", "ties"]
 
 _BLOCK = 1 << 20
+_COUNTED = 1 << 17
+_MARGIN = 0.01
+"""How far the bounds of a bracket are from where they should be, as shares of all."""
 
 
 @strategy(elementwise=True)
@@ -51,7 +53,7 @@ def task_arithmetic(models: Models, base: Array, *, weight: Weights = 1.0, lambd
 
 def _top(parts: Parts, density: float, **_: object) -> list[_Cut]:
     """What to keep of each model: its largest changes."""
-    return [_Cut(change, density) for change in _of_each(parts)]
+    return [cut for (cut,) in _cuts(parts, [density])]
 
 
 @strategy(elementwise=True, look=_top)
@@ -208,9 +210,9 @@ def della(
     return _agreed(base, changes, weight, lambda_)
 
 
-def _crumbs(parts: Parts, density: float, gamma: float, **_: object) -> list[tuple[_Cut, _Cut]]:
+def _crumbs(parts: Parts, density: float, gamma: float, **_: object) -> list[tuple[_Cut, ...]]:
     """Which of each model's changes are too large, and which of them, or next to them, in size."""
-    return [(_Cut(change, gamma), _Cut(change, gamma, density)) for change in _of_each(parts)]
+    return _cuts(parts, [gamma], [gamma, density])
 
 
 @strategy(elementwise=True, look=_crumbs)
@@ -275,7 +277,7 @@ def sce(models: Models, base: Array, *, select_topk: Share = 1.0) -> Array:
     variance = np.zeros_like(changes[0])  # Times the square of the number of models.
     for one, two in itertools.combinations(changes, 2):
         variance += np.square(one - two)
-    kept = _Cut(lambda: [variance.reshape(-1)], select_topk).keeps(variance)
+    kept = _largest(variance, select_topk)
     for change in changes:
         _keep(change, kept)
     squares = [dot(change, change) for change in changes]
@@ -295,17 +297,83 @@ def _whole(models: Models, base: Array) -> Parts:
     return lambda: [([model.reshape(-1) for model in models], base.reshape(-1))]
 
 
-def _of_each(parts: Parts) -> list[Callable[[], Iterator[Array]]]:
-    """How much each model changed each value, part by part."""
+class _Bracket:
+    """A guess at a value, and bounds that it should lie between; told all values, it knows which one it is.
 
-    def sizes(which: int) -> Iterator[Array]:
+    In bfloat16 changes are few different numbers, and the guess itself is likely to be right.
+    """
+
+    def __init__(self, low: float = -1.0, guess: float = -1.0, high: float = np.inf) -> None:
+        self._low, self._guess, self._high = low, guess, high
+        self._beyond = self._above = self._equal = 0
+        self._between: list[Array] = []
+
+    @classmethod
+    def around(cls, share: float, sizes: Array) -> _Bracket:
+        """For the value which so large a share of all is above, if these are like all."""
+        some = np.sort(sizes[:: max(1, sizes.size >> 15)])
+        places = (int(some.size * (1 - share + step)) for step in (-_MARGIN, 0.0, _MARGIN))
+        low, guess, high = (
+            float(some[place]) if 0 <= place < some.size else -1.0 if place < 0 else np.inf for place in places
+        )
+        return cls(low, guess, high)
+
+    def take(self, sizes: Array) -> None:
+        """Count values, and keep those between the bounds that are not as was guessed."""
+        between = sizes > self._low
+        if self._high < np.inf:
+            beyond = sizes > self._high
+            self._beyond += int(np.count_nonzero(beyond))
+            between ^= beyond
+        equal = sizes == self._guess
+        self._above += int(np.count_nonzero(sizes > self._guess))
+        self._equal += int(np.count_nonzero(equal))
+        between &= ~equal
+        self._between.append(sizes[between])
+
+    def cut(self, count: int, total: int) -> _Cut | None:
+        """The cut that leaves so many of all; None if it is not between the bounds."""
+        if not 0 < count < total:
+            return _Cut(-1.0 if count else np.inf)
+        if self._above < count <= self._above + self._equal:
+            return _Cut(self._guess, count - self._above)
+        between = np.concatenate(self._between)
+        if count <= self._above:
+            between, place = between[between > self._guess], count - self._beyond
+        else:
+            between, place = between[between < self._guess], count - self._above - self._equal
+        return _Cut(*_nth_largest(between, place)) if 0 < place <= between.size else None
+
+
+def _cuts(parts: Parts, *shares: Sequence[float]) -> list[tuple[_Cut, ...]]:
+    """For each model, the cuts that leave the largest of its changes, such shares of them together.
+
+    In one pass over the tensor, with guesses that go by its first part. If the others are not like it, in two.
+    """
+    found: list[tuple[_Cut, ...]] = []
+    for attempt in range(2):
+        brackets: list[list[_Bracket]] = []
+        total = 0
         for models, base in parts():
             assert base is not None  # noqa: S101 - these strategies need one
-            (change,) = _changes([models[which]], base)
-            yield np.abs(change, out=change)
+            total += base.size
+            changes = _changes(models, base)
+            sizes = [np.abs(change, out=change) for change in changes]
+            if not brackets:
+                brackets = [[_Bracket() if attempt else _Bracket.around(sum(s), one) for s in shares] for one in sizes]
+            for of, one in zip(brackets, sizes, strict=True):
+                for bracket in of:
+                    bracket.take(one)
+        counts = [sum(_count(share, total) for share in of) for of in shares]
+        cuts = [[b.cut(count, total) for b, count in zip(of, counts, strict=True)] for of in brackets]
+        found = [tuple(cut for cut in of if cut is not None) for of in cuts]
+        if all(len(of) == len(shares) for of in found):
+            break
+    return found
 
-    models, _ = next(iter(parts()), ((), None))
-    return [partial(sizes, which) for which in range(len(models))]
+
+def _count(share: float, total: int) -> int:
+    return int(Fraction(str(share)) * total)
 
 
 class _Cut:
@@ -313,19 +381,14 @@ class _Cut:
 
     Parameters
     ----------
-    sizes
-        Gives the values, none of them below zero, in parts; from the start each time it is called.
-    shares
-        How many are kept, as shares of all.
+    least
+        Those above it are, and ...
+    equal
+        ... so many of those that equal it.
     """
 
-    def __init__(self, sizes: Callable[[], Iterable[Array]], *shares: float) -> None:
-        counts = _counts(map(_words, sizes()), 0)
-        total = int(counts.sum())
-        count = sum(int(Fraction(str(share)) * total) for share in shares)
-        self._least, self._equal = -1.0 if count >= total else np.inf, 0
-        if 0 < count < total:
-            self._least, self._equal = _nth_largest(sizes, counts, count)
+    def __init__(self, least: float, equal: int = 0) -> None:
+        self._least, self._equal = least, equal
 
     def keeps(self, sizes: Array) -> npt.NDArray[np.bool_]:
         """Whether each value is one of them; parts of a tensor are asked for in their order."""
@@ -337,51 +400,35 @@ class _Cut:
         return kept
 
 
-def _nth_largest(sizes: Callable[[], Iterable[Array]], counts: npt.NDArray[np.int64], count: int) -> tuple[float, int]:
+def _largest(sizes: Array, share: float) -> npt.NDArray[np.bool_]:
+    """The largest of values that are all at hand."""
+    bracket = _Bracket()
+    bracket.take(sizes.reshape(-1))
+    cut = bracket.cut(_count(share, sizes.size), sizes.size)
+    assert cut is not None  # noqa: S101 - everything is between no bounds
+    return cut.keeps(sizes)
+
+
+def _nth_largest(sizes: Array, count: int) -> tuple[float, int]:
     """The ``count``-th largest of numbers none of which is below zero; and how many of its equals are among those.
 
     Their bits, as integers, are in the same order, so they are counted by their highest 16 bits, then those in the
     same drawer by the next 16: many times quicker than to partition them where many are equal, as in bfloat16.
-
-    Parameters
-    ----------
-    counts
-        How many there are in each drawer.
     """
-    found, count = _drawer(counts, count)
-    shift, kind = 0, np.dtype(np.float32)
-    left = []
-    for part in sizes():
-        shift, kind = 8 * part.itemsize - 16, part.dtype
-        words = _words(part)
-        left.append(words[words >> shift == found])
-    words = np.concatenate(left)
-    for level in range(1, kind.itemsize // 2):
-        drawer, count = _drawer(_counts([words], level), count)
-        shift -= 16
-        words = words[(words >> shift) & 0xFFFF == drawer]
-        found = (found << 16) | drawer
-    return float(np.array(found, words.dtype).view(kind)), count
-
-
-def _counts(parts: Iterable[npt.NDArray[Any]], level: int) -> npt.NDArray[np.int64]:
-    """How many integers have the same 16 bits, behind so many times 16 that are higher."""
-    counts = np.zeros(1 << 16, np.int64)
-    for words in parts:
-        shift = 8 * words.itemsize - 16 * (level + 1)
-        counts += np.bincount(((words >> shift) & 0xFFFF).astype(np.intp), minlength=1 << 16)
-    return counts
-
-
-def _drawer(counts: npt.NDArray[np.int64], count: int) -> tuple[int, int]:
-    """The drawer of the ``count``-th largest integer, and its place in there."""
-    above = np.cumsum(counts[::-1])
-    place = int(np.searchsorted(above, count))
-    return 0xFFFF - place, count - int(above[place] - counts[::-1][place])
-
-
-def _words(values: Array) -> npt.NDArray[Any]:
-    return values.view(f"u{values.itemsize}")
+    words = sizes.view(f"u{sizes.itemsize}")
+    found = 0
+    for shift in range(8 * sizes.itemsize - 16, -1, -16):
+        counts = np.zeros(1 << 16, np.int64)
+        for start in range(0, words.size, _COUNTED):
+            drawer = (words[start : start + _COUNTED] >> shift) & 0xFFFF
+            counts += np.bincount(drawer.astype(np.intp), minlength=1 << 16)
+        above = np.cumsum(counts[::-1])
+        place = int(np.searchsorted(above, count))
+        count -= int(above[place] - counts[::-1][place])
+        place = 0xFFFF - place
+        found = (found << 16) | place
+        words = words[(words >> shift) & 0xFFFF == place]
+    return float(np.array(found, words.dtype).view(sizes.dtype)), count
 
 
 def _ranks(table: Array) -> npt.NDArray[np.intp]:
