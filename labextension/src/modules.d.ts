@@ -36,3 +36,45 @@ declare module 'plotly.js-cartesian-dist-min' {
   };
   export default Plotly;
 }
+
+/** What we use of the Git extension, which may not be there; see `lab/git.ts`. */
+declare module '@jupyterlab/git' {
+  import type { Token } from '@lumino/coreutils';
+  import type { ISignal } from '@lumino/signaling';
+  import type { Widget } from '@lumino/widgets';
+
+  export interface DiffContent {
+    /** A ref; 0 for the work tree, 1 for the index. */
+    source: string | number;
+  }
+
+  export interface DiffModel {
+    readonly filename: string;
+    /** From the server's root. */
+    readonly repositoryPath?: string;
+    readonly reference: DiffContent;
+    readonly challenger: DiffContent;
+    readonly hasConflict?: boolean;
+    readonly changed: ISignal<DiffModel, unknown>;
+  }
+
+  export interface DiffRequest {
+    model: DiffModel;
+  }
+
+  export interface DiffWidget extends Widget {
+    refresh(): Promise<void>;
+    isFileResolved: boolean;
+    getResolvedFile(): Promise<object>;
+  }
+
+  export interface IGitExtension {
+    registerDiffProvider(
+      name: string,
+      fileExtensions: string[],
+      callback: (request: DiffRequest | DiffModel) => Promise<DiffWidget>
+    ): void;
+  }
+
+  export const IGitExtension: Token<IGitExtension>;
+}

@@ -6,10 +6,10 @@ import { createElement, type FunctionComponent, type ReactElement } from 'react'
 import { createRoot } from 'react-dom/client';
 
 import { version } from '../../../package.json';
-import css from '../../style/views.raw.css';
 import type { BoardQuestions } from '../api/board';
 import { CommBackend, type Model } from '../api/comm';
 import type { MergeQuestions } from '../api/merge';
+import { OpenMerge } from '../api/open';
 import type { DiffQuestions } from '../api/types';
 import { BoardView } from '../views/board/board';
 import { BoardSession } from '../views/board/session';
@@ -20,6 +20,7 @@ import type { Shared as MergeShared } from '../views/merge/session';
 import { Session } from '../views/session';
 import type { Shared } from '../views/state';
 import type { Link } from '../views/store';
+import { injectStyle } from '../views/style';
 
 export { version };
 
@@ -60,7 +61,7 @@ function diff(model: Model): View {
 function merge(model: Model): View {
   const backend = new CommBackend<MergeQuestions>(model);
   const traits: Traits<MergeShared> = { selection: 'selection', filter: 'filter', file: 'file' };
-  return shown(MergeView, new MergeSession(backend, linkTo(model, traits)), backend);
+  return shown(MergeView, new MergeSession(new OpenMerge(backend), linkTo(model, traits)), backend);
 }
 
 function board(model: Model): View {
@@ -101,16 +102,4 @@ function linkTo<Shared extends object>(model: Model, traits: Traits<Shared>): Li
       return () => events.forEach(event => model.off(event, changed));
     }
   };
-}
-
-/** Once for each document or shadow root. */
-function injectStyle(el: HTMLElement): void {
-  const root = el.getRootNode();
-  const place = root instanceof ShadowRoot ? root : document.head;
-  if (!place.querySelector(`style[data-theta-views="${version}"]`)) {
-    const style = document.createElement('style');
-    style.dataset['thetaViews'] = version;
-    style.textContent = css;
-    place.append(style);
-  }
 }

@@ -3,7 +3,7 @@
  *
  * The views know nothing of JupyterLab. Tests give them actions that only take notes.
  */
-import { createContext, useContext } from 'react';
+import { createContext, useContext, useMemo } from 'react';
 
 import type { Values } from '../../api/merge';
 
@@ -37,9 +37,9 @@ export interface Actions {
 /** Words in the user's language: what JupyterLab's `TranslationBundle` offers, as far as the views use it. */
 export interface Words {
   /** A text; `%1`, `%2` … stand for the values. */
-  __(text: string, ...values: (string | number)[]): string;
+  __: (text: string, ...values: (string | number)[]) => string;
   /** One or many; `%1` is the number. */
-  _n(one: string, many: string, count: number, ...values: (string | number)[]): string;
+  _n: (one: string, many: string, count: number, ...values: (string | number)[]) => string;
 }
 
 /** English, as it stands in the source. */
@@ -48,8 +48,17 @@ export const english: Words = {
   _n: (one, many, count, ...values) => english.__(count === 1 ? one : many, count, ...values)
 };
 
+/** The same, to be taken apart: JupyterLab's are methods, and want to know whose. */
+export function loose(words: Words): Words {
+  return {
+    __: (text, ...values) => words.__(text, ...values),
+    _n: (one, many, count, ...values) => words._n(one, many, count, ...values)
+  };
+}
+
 export const WordsContext = createContext<Words>(english);
 
 export function useWords(): Words {
-  return useContext(WordsContext);
+  const words = useContext(WordsContext);
+  return useMemo(() => loose(words), [words]);
 }

@@ -1,0 +1,3 @@
+/** The view of one model. */
+export { ModelSession } from './session';
+export { ModelView, type ModelActions } from './model';

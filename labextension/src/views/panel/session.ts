@@ -1,0 +1,395 @@
+/**
+ * The conversation of the panel with who answers it, and all it has learned so far.
+ *
+ * Looking and changing are apart. Looks may overtake each other, and only the newest is heeded; changes go one after the
+ * other, can be given up, and are followed by a look at all they may have touched. What went wrong stays to be read.
+ */
+import type { AskOptions, Backend, Progress } from '../../api/backend';
+import type { MergeQuestions, Values } from '../../api/merge';
+import { announce, hear, type Topic } from '../../api/page';
+import type { Branches, Commit, Done, PanelQuestions, Status } from '../../api/panel';
+import { Store, failureOf, type Failure } from '../store';
+import { loose, type Actions, type Words } from './actions';
+
+/** Milliseconds after which something that goes on is shown, and after which it can be given up. */
+export const SHOWN = 300;
+export const GIVEN_UP = 2000;
+/** Commits that are asked for at once, at most. */
+const MOST = 500;
+
+export type Section = 'conflicts' | 'changes' | 'history' | 'branches';
+
+/** Something that goes on. */
+export interface Busy {
+  label: string;
+  progress: Progress | null;
+  canCancel: boolean;
+}
+
+/** Everything there is to draw; a new object whenever something has changed. */
+export interface Snapshot {
+  status: Status | null;
+  /** Children before parents. */
+  commits: readonly Commit[];
+  more: boolean;
+  head: string;
+  /** Whether the history has been seen at all. */
+  hasHistory: boolean;
+  branches: Branches | null;
+  open: Readonly<Record<Section, boolean>>;
+  busy: Busy | null;
+  /** Whether something is being changed. */
+  isBusy: boolean;
+  /** What was asked last and has not been done. */
+  failure: Failure | null;
+  /** Why nothing can be seen. */
+  unseen: Failure | null;
+  /** Of the next commit. */
+  message: string;
+  /** The commit that is shown whole. */
+  shown: string;
+  /** The commit that another is to be compared with. */
+  comparing: string;
+}
+
+export interface Options {
+  /** Commits that are asked for at first. */
+  pageSize: number;
+  words: Words;
+  open?: Partial<Record<Section, boolean>>;
+}
+
+const OPEN: Record<Section, boolean> = { conflicts: true, changes: true, history: true, branches: false };
+
+export class PanelSession extends Store<Snapshot> {
+  private readonly words: Words;
+  private readonly unhear: () => void;
+  /** Looks are numbered: an answer that another question has overtaken is not heeded. */
+  private run = 0;
+  private isPaging = false;
+  private merge = '';
+  /** Changes wait for each other. */
+  private underway: Promise<unknown> = Promise.resolve();
+  private givingUp: AbortController | null = null;
+
+  constructor(
+    private readonly backend: Backend<PanelQuestions>,
+    private readonly merges: Backend<MergeQuestions>,
+    private readonly actions: Actions,
+    private readonly options: Options
+  ) {
+    super({
+      ...{ status: null, commits: [], more: false, head: '', hasHistory: false, branches: null },
+      ...{ busy: null, isBusy: false, failure: null, unseen: null, message: '', shown: '', comparing: '' },
+      open: { ...OPEN, ...options.open }
+    });
+    this.words = loose(options.words);
+    this.unhear = hear(this, () => void this.refresh());
+    void this.refresh();
+  }
+
+  override dispose(): void {
+    this.unhear();
+    super.dispose();
+  }
+
+  // What is seen.
+
+  readonly setOpen = (section: Section, isOpen: boolean): void =>
+    this.put({ open: { ...this.snapshot.open, [section]: isOpen } });
+
+  readonly setMessage = (message: string): void => this.put({ message });
+
+  readonly show = (id: string): void => {
+    const { comparing, shown } = this.snapshot;
+    if (comparing && comparing !== id) {
+      const old = this.isBefore(id, comparing) ? id : comparing;
+      this.actions.openDiff({ old, new: old === id ? comparing : id });
+      this.put({ comparing: '' });
+    } else {
+      this.put({ shown: shown === id ? '' : id, comparing: '' });
+    }
+  };
+
+  /** Have the next commit that is clicked compared with this one; or do not. */
+  readonly compare = (id: string): void => this.put({ comparing: this.snapshot.comparing === id ? '' : id });
+
+  readonly forgive = (): void => this.put({ failure: null });
+
+  // Looking.
+
+  /** Look at everything. */
+  readonly refresh = async (): Promise<void> => {
+    const run = ++this.run;
+    const isWanted = (): boolean => run === this.run && !this.isDisposed;
+    const limit = Math.min(MOST, Math.max(this.options.pageSize, this.snapshot.commits.length));
+    const onProgress = (progress: Progress): void => {
+      if (isWanted() && !this.givingUp) {
+        this.put({ busy: { label: this.words.__('Looking at what changed…'), progress, canCancel: false } });
+      }
+    };
+    const looks = [
+      this.backend.ask('status', {}, { onProgress }).then(status => isWanted() && this.put({ status, unseen: null })),
+      this.backend.ask('history', { limit }).then(page => {
+        if (isWanted()) {
+          const { commits: last } = this.snapshot;
+          const end = last.findIndex(({ id }) => id === page.commits.at(-1)?.id);
+          const rest = page.more && end >= 0 ? last.slice(end + 1) : [];
+          const more = rest.length > 0 ? this.snapshot.more : page.more;
+          this.put({ commits: [...page.commits, ...rest], more, head: page.head, hasHistory: true });
+        }
+      }),
+      this.backend.ask('branches', {}).then(branches => isWanted() && this.put({ branches }))
+    ];
+    const failed = (await Promise.allSettled(looks)).find(look => look.status === 'rejected');
+    if (isWanted()) {
+      if (failed) {
+        this.put({ unseen: failureOf(failed.reason) });
+      }
+      if (!this.givingUp) {
+        this.put({ busy: null });
+      }
+    }
+  };
+
+  /** Look only if something has happened. */
+  readonly poll = async (): Promise<void> => {
+    const run = this.run;
+    try {
+      const { key, merge } = await this.backend.ask('pulse', {});
+      if (this.merge && merge !== this.merge) {
+        announce('merge', this);
+      }
+      this.merge = merge;
+      const { status, unseen } = this.snapshot;
+      // While a look is underway, its answer says when it was true.
+      if (run === this.run && (unseen || (status && key !== status.key))) {
+        if (status) {
+          announce('repository', this);
+        }
+        await this.refresh();
+      }
+    } catch (error) {
+      this.put({ unseen: failureOf(error) });
+    }
+  };
+
+  /** Older commits. */
+  readonly more = async (): Promise<void> => {
+    if (this.isPaging || !this.snapshot.more) {
+      return;
+    }
+    this.isPaging = true;
+    const { commits } = this.snapshot;
+    try {
+      const page = await this.backend.ask('history', {
+        skip: commits.length,
+        limit: Math.max(this.options.pageSize, 100)
+      });
+      if (commits === this.snapshot.commits) {
+        const known = new Set(commits.map(({ id }) => id));
+        this.put({ commits: [...commits, ...page.commits.filter(({ id }) => !known.has(id))], more: page.more });
+      }
+    } catch (error) {
+      this.put({ failure: failureOf(error), more: false });
+    } finally {
+      this.isPaging = false;
+    }
+  };
+
+  // Changing.
+
+  readonly track = (path: string): Promise<boolean> =>
+    this.change(this.words.__('Tracking…'), ask => ask('track', { paths: [path] }));
+
+  readonly stage = (paths: string[]): Promise<boolean> =>
+    this.change(this.words.__('Staging…'), ask => ask('stage', { paths }));
+
+  readonly unstage = (paths: string[]): Promise<boolean> =>
+    this.change(this.words.__('Unstaging…'), ask => ask('unstage', { paths }));
+
+  readonly discard = async (path: string): Promise<void> => {
+    const { __ } = this.words;
+    const isSure = await this.actions.confirm({
+      title: __('Discard changes?'),
+      body: __('%1 goes back to what HEAD has. What changed since is lost.', path),
+      accept: __('Discard'),
+      isDanger: true
+    });
+    if (isSure) {
+      await this.change(__('Discarding…'), ask => ask('discard', { paths: [path] }));
+    }
+  };
+
+  readonly commit = async (): Promise<void> => {
+    const { message, status } = this.snapshot;
+    const { __ } = this.words;
+    if (status && !status.identity) {
+      const identity = await this.actions.askIdentity();
+      if (
+        !identity ||
+        !(await this.change(__('Taking your name…'), ask => ask('identify', identity), { isQuiet: true }))
+      ) {
+        return;
+      }
+    }
+    if (await this.change(__('Committing…'), ask => ask('commit', { message }))) {
+      this.put({ message: this.snapshot.message === message ? '' : this.snapshot.message });
+    }
+  };
+
+  readonly switchTo = (branch: string): Promise<boolean> =>
+    this.change(this.words.__('Switching to %1…', branch), ask => ask('switch', { branch }));
+
+  /** Make a branch, from a commit or from here, and switch to it. */
+  readonly createBranch = async (start = ''): Promise<void> => {
+    const { __ } = this.words;
+    const name = await this.actions.ask({ title: __('New branch'), label: __('Name'), accept: __('Create') });
+    if (name) {
+      await this.change(__('Making branch %1…', name), ask => ask('create_branch', { name, start }));
+    }
+  };
+
+  readonly deleteBranch = async (name: string): Promise<void> => {
+    const { __ } = this.words;
+    const title = __('Delete branch %1?', name);
+    const accept = __('Delete');
+    const body = __('Its commits stay as long as another branch or a tag has them.');
+    if (!(await this.actions.confirm({ title, body, accept, isDanger: true }))) {
+      return;
+    }
+    const label = __('Deleting branch %1…', name);
+    if (await this.change(label, ask => ask('delete_branch', { name }))) {
+      return;
+    }
+    if (this.snapshot.failure?.message.includes('not fully merged')) {
+      const body = __('It has commits that no other branch has. They would be lost.');
+      if (await this.actions.confirm({ title, body, accept: __('Delete all the same'), isDanger: true })) {
+        await this.change(label, ask => ask('delete_branch', { name, force: true }));
+      }
+    }
+  };
+
+  readonly mergeBranch = async (branch: string): Promise<void> => {
+    const how: { strategy: string; parameters: Values } | null = await this.actions.askStrategy(branch);
+    if (how) {
+      await this.change(this.words.__('Merging %1…', branch), ask => ask('merge', { branch, ...how }), {
+        topic: 'merge'
+      });
+    }
+  };
+
+  readonly restore = (ref: string, path: string): Promise<boolean> =>
+    this.change(this.words.__('Checking out %1…', path), ask => ask('restore', { ref, path }));
+
+  readonly push = (): Promise<boolean> => this.change(this.words.__('Pushing…'), ask => ask('push', {}));
+  readonly pull = (): Promise<boolean> =>
+    this.change(this.words.__('Pulling…'), ask => ask('pull', {}), { topic: 'merge' });
+  readonly fetch = (): Promise<boolean> => this.change(this.words.__('Fetching…'), ask => ask('fetch', {}));
+
+  readonly continueMerge = (): Promise<boolean> =>
+    this.change(
+      this.words.__('Finishing the merge…'),
+      async (_, options) => {
+        const { outcome } = await this.merges.ask('finish', { message: '' }, options);
+        return { message: outcome, details: [] };
+      },
+      { topic: 'merge' }
+    );
+
+  readonly abortMerge = async (): Promise<void> => {
+    const { __ } = this.words;
+    const isSure = await this.actions.confirm({
+      title: __('Abort?'),
+      body: __('What was decided is lost. Everything goes back to where it was before.'),
+      accept: __('Abort'),
+      isDanger: true
+    });
+    if (isSure) {
+      await this.change(
+        __('Going back…'),
+        async (_, options) => {
+          const { outcome } = await this.merges.ask('abort', {}, options);
+          return { message: outcome, details: [] };
+        },
+        { topic: 'merge' }
+      );
+    }
+  };
+
+  /** Give up what goes on. */
+  readonly cancel = (): void => this.givingUp?.abort();
+
+  /** Whether one commit comes before another, as far as the history is known. */
+  private isBefore(id: string, other: string): boolean {
+    const places = [id, other].map(wanted => this.snapshot.commits.findIndex(commit => commit.id === wanted));
+    return (places[0] ?? 0) > (places[1] ?? 0);
+  }
+
+  /** Change something, after the changes that are underway; whether it was done. */
+  private change(
+    label: string,
+    act: (ask: Ask, options: AskOptions) => Promise<Done>,
+    { topic = 'repository', isQuiet = false }: { topic?: Topic; isQuiet?: boolean } = {}
+  ): Promise<boolean> {
+    const done = this.underway.then(() => this.perform(label, act, topic, isQuiet));
+    this.underway = done;
+    return done;
+  }
+
+  private async perform(
+    label: string,
+    act: (ask: Ask, options: AskOptions) => Promise<Done>,
+    topic: Topic,
+    isQuiet: boolean
+  ): Promise<boolean> {
+    const controller = new AbortController();
+    this.givingUp = controller;
+    this.put({ failure: null, isBusy: true });
+    let busy: Busy = { label, progress: null, canCancel: false };
+    let isShown = false;
+    const tell = (part: Partial<Busy>): void => {
+      busy = { ...busy, ...part };
+      if (isShown) {
+        this.put({ busy });
+      }
+    };
+    const timers = [
+      setTimeout(() => {
+        isShown = true;
+        tell({});
+      }, SHOWN),
+      setTimeout(() => tell({ canCancel: true }), GIVEN_UP)
+    ];
+    const options: AskOptions = { signal: controller.signal, onProgress: progress => tell({ progress }) };
+    const ask: Ask = (question, told) => this.backend.ask(question, told, options) as Promise<Done>;
+    let isDone = false;
+    try {
+      const { message, details } = await act(ask, options);
+      isDone = true;
+      if (!isQuiet) {
+        this.actions.notify([message, ...details].filter(Boolean).join('\n'), 'success');
+      }
+    } catch (error) {
+      // Whoever gives it up need not be told.
+      if (!controller.signal.aborted) {
+        this.put({ failure: failureOf(error) });
+      }
+    }
+    timers.forEach(clearTimeout);
+    this.givingUp = null;
+    this.put({ busy: null, isBusy: false });
+    announce('repository', this);
+    if (topic === 'merge') {
+      announce('merge', this);
+    }
+    await this.refresh();
+    return isDone;
+  }
+}
+
+/** Ask for something to be done. */
+type Ask = <Question extends keyof PanelQuestions>(
+  question: Question,
+  told: Parameters<PanelQuestions[Question]>[0]
+) => Promise<Done>;
