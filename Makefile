@@ -16,6 +16,7 @@ PYTHON_READY := .venv/.stamp
 NODE_READY := node_modules/.package-lock.json
 LABEXTENSION := theta_jupyter/labextension/package.json
 VIEWS := theta_jupyter/static/views.js
+OLDEST := .venv-oldest/.stamp
 
 .PHONY: help setup demo test lint lab bench clean
 
@@ -72,6 +73,15 @@ $(VIEWS): $(LABEXTENSION)
 	  echo "Please install: $${missing[*]}. Until then the tests that need them are skipped."; \
 	fi
 
+# The oldest JupyterLab and Notebook that pyproject.toml admits, to be started beside the current ones; whatever else
+# they need comes from .venv.
+$(OLDEST): $(PYTHON_READY)
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check 'jupyterlab==4.2.0' 'notebook==7.2.0'
+	.venv/bin/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+	  >"$$(.venv-oldest/bin/python -c 'import site; print(*site.getsitepackages())')/beside.pth"
+	touch $@
+
 # ---------------------------------------------------------------- what people ask for
 
 lint: setup
@@ -82,7 +92,8 @@ lint: setup
 	npm run --silent lint
 
 # The browser's tests have a run of their own: one browser, one JupyterLab, and Playwright's event loop to themselves.
-test: lint
+test: lint $(OLDEST)
+	npm run --silent test
 	pytest -n $(JOBS) --ignore=tests/ui
 	pytest tests/ui
 

@@ -12,6 +12,7 @@ from benchmarks import versions
 from benchmarks.joining import join
 from benchmarks.looking import look
 from benchmarks.measure import Bystanders, machine
+from benchmarks.panel import panel
 from benchmarks.report import Report, report
 from benchmarks.rounds import measure
 
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     joins = join(given.folder, rounds=given.rounds, quick=given.quick, say=say)
     where = machine() | {"other work during the run": f"{bystanders.share():.0%} of the processors' time"}
     found = report(results, made, where, rounds=given.rounds, greetings=greetings)
-    found = replace(found, facts=(*found.facts, *looks, *joins))
+    seen = panel(given.folder, rounds=given.rounds, quick=given.quick, say=say)
+    found = replace(found, facts=(*found.facts, *looks, *joins, *seen))
     print(found.text())
     if given.write:
         PAGE.write_text(found.markdown(), encoding="utf-8")

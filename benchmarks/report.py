@@ -216,8 +216,10 @@ Ratios say how many times as much we take as Git LFS, or as `cp`: below 1 we tak
   (bfloat16, 32 tensors) is of two that are not tracked, in a process of its own, after they have been hashed and
   sketched. "From disk": after the kernel was told to drop them from the page cache.
 - A merge is by `git theta merge`, of two fine-tunes of a bfloat16 model (32 tensors) in which every tensor is in
-  conflict: both versions and their base are read from the store, the result is computed, stored, checked out and
-  committed. Copying the three files by `cp` stands beside it, in turn with it.
+  conflict: theirs and the base are read from the store, ours from the work tree; the result is computed, stored,
+  checked out and committed. Copying the three files by `cp` stands beside it, in turn with it. Memory is `anonymous`.
+- The panel is measured in JupyterLab and Chromium: from the end of the last answer that a view needs to the first frame
+  that shows it, and the longest stretch without a frame in two seconds of scrolling.
 - A handshake lasts from the start of the filter process to the last word of its capabilities; median of {greetings}.
 
 ## The machine

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 NOT_SOURCES = {
     ".git",
     ".venv",
+    ".venv-oldest",
     "build",
     "dist",
     "labextension/lib",
@@ -102,6 +103,8 @@ def test_the_wheel_is_complete(wheel: zipfile.ZipFile) -> None:
     assert package["version"] == __version__
     assert f"{installed}/{package['jupyterlab']['_build']['load']}" in names
     assert f"{installed}/install.json" in names
+    server = f"theta_jupyter-{__version__}.data/data/etc/jupyter/jupyter_server_config.d/theta_jupyter.json"
+    assert json.loads(wheel.read(server)) == {"ServerApp": {"jpserver_extensions": {"theta_jupyter": True}}}
     # What a kernel gives to pages that have no labextension, and the loader that asks for it.
     assert wheel.getinfo("theta_jupyter/static/views.js").file_size > 100_000
     assert wheel.getinfo("theta_jupyter/jupyter/loader.js").file_size < 1024

@@ -40,6 +40,10 @@ FACTS = {
     *(f"{what}, {where}" for what in EXACT for where in ("from disk", "from the page cache")),
     COPY,
     *(f"merge of two by {strategy}, all tensors in conflict" for strategy in STRATEGIES),
+    "panel, panel, 100 commits: from its data to the first frame",
+    "panel, scrolling the history, 100 commits: longest without a frame",
+    "panel, diff, 100 tensors: from its data to the first frame",
+    "panel, scrolling the tensors, 100 tensors: longest without a frame",
 }
 
 

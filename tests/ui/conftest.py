@@ -1,27 +1,24 @@
 """A real JupyterLab, and a real Chromium that looks at it.
 
-The server starts once for all tests, in folders of its own; `lab` says where it is. `page` (from pytest-playwright) is
+The server starts once for all tests; `lab` says where it is. `page` (from pytest-playwright) is
 a fresh browser page for each test, and `open_lab` brings it to a JupyterLab that is ready. Errors in the browser's
 console fail the test.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-import psutil
 import pytest
+
+from .running import QUIET, Lab, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,93 +51,10 @@ repo.commit("dense fine-tune")
 """
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab.
-
-    Parameters
-    ----------
-    url
-        Its address, without a slash at the end.
-    token
-        What lets a client in.
-    root
-        The folder the file browser shows: a test that writes there makes a folder of its own.
-    """
-
-    url: str
-    token: str
-    root: Path
-
-
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("lab")
-    root = home / "root"
-    root.mkdir()
-    token = secrets.token_hex(16)
-    options = {
-        "ServerApp.root_dir": root,
-        "ServerApp.port": 0,  # any that is free
-        "IdentityProvider.token": token,
-        "LabApp.expose_app_in_browser": True,
-        # A pytest that is killed leaves its server behind: let it end by itself.
-        "MappingKernelManager.cull_idle_timeout": 300,
-        "ServerApp.shutdown_no_activity_timeout": 600,
-    }
-    isolated = {
-        "IPYTHONDIR": "ipython",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_DATA_DIR": "data",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-    }
-    # No question about news in the corner of every picture.
-    notification = home / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    notification.parent.mkdir(parents=True)
-    notification.write_text(json.dumps({"checkForUpdates": False, "fetchNews": "false"}))
-    log = home / "log.txt"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-                *(f"--{name}={value}" for name, value in options.items()),
-            ],
-            cwd=root,
-            env=os.environ | {name: str(home / folder) for name, folder in isolated.items()},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        yield Lab(_address(server, home / "runtime", log), token, root)
-    finally:
-        _end(server)
-
-
-def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
-    """Wait until the server listens, and find out where."""
-    info = runtime / f"jpserver-{server.pid}.json"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            return f"http://localhost:{json.loads(info.read_text())['port']}"
-        time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """End the server, which ends its kernels; what has not ended then, is killed."""
-    children = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
-    server.terminate()
-    try:
-        server.wait(10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    for child in psutil.wait_procs(children, timeout=1)[1]:
-        child.kill()
+    with running(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
@@ -151,16 +65,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     if found is None:
         message = "needs Chromium: install it with your system's package manager"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    quiet = [
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-gpu",
-        "--disable-quic",
-        "--disable-sync",
-        "--no-first-run",
-        "--no-sandbox",  # a container's root cannot have one
-    ]
-    return {**browser_type_launch_args, "executable_path": found, "args": quiet}
+    return {**browser_type_launch_args, "executable_path": found, "args": QUIET}
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-    from .conftest import Lab
+    from .running import Lab
 
 CHECKPOINTS = ["model.safetensors", "model.pt", "model.pth", "model.ckpt", "arrays.npz", "array.npy"]
 OTHERS = ["firmware.bin", "notes.txt"]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from playwright.sync_api import Locator, Page
 
-    from .conftest import Lab, Notebook
+    from .conftest import Notebook
+    from .running import Lab
 
     Model = dict[str, npt.NDArray[Any]]
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-    from .conftest import Lab, Notebook
+    from .conftest import Notebook
+    from .running import Lab
 
 QUERY = "encoder.layer.3.attention.self.query.weight"
 LOAD = "%load_ext theta_jupyter"

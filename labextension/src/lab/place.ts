@@ -29,17 +29,19 @@ export class Place {
 
   /** Go to a folder, whatever is there. */
   readonly goTo = async (folder: string): Promise<void> => {
-    this.folder = local(folder);
-    this.take(await this.ask(this.folder));
+    const path = local(folder);
+    const found = await this.ask(path);
+    if (found) {
+      this.take(path, found);
+    }
   };
 
-  /** Go to the folder of a file, if it has a repository: most documents do not lead away from the one at hand. */
+  /** Go to the folder of a file, unless that leads away from a repository to a place that has none. */
   readonly follow = async (file: string): Promise<void> => {
     const folder = PathExt.dirname(local(file));
     const found = await this.ask(folder);
-    if (found?.repository !== null) {
-      this.folder = folder;
-      this.take(found);
+    if (found && (found.repository !== null || this.repository === null)) {
+      this.take(folder, found);
     }
   };
 
@@ -59,8 +61,9 @@ export class Place {
     return run === this.run ? found : null;
   }
 
-  private take(found: Found | null): void {
-    if (found && JSON.stringify(found) !== JSON.stringify(this.found)) {
+  private take(folder: string, found: Found): void {
+    if (folder !== this.folder || JSON.stringify(found) !== JSON.stringify(this.found)) {
+      this.folder = folder;
       this.found = found;
       this.signal.emit();
     }

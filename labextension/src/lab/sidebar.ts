@@ -20,6 +20,10 @@ export class Sidebar extends Mount {
     this.node.setAttribute('aria-label', theta.words.__('Theta'));
     document.addEventListener('visibilitychange', this.onSight);
     theta.settings.changed.connect(this.onSight);
+    theta.place.changed.connect(({ folder, repository }) => {
+      this.node.dataset['folder'] = folder;
+      this.node.dataset['repository'] = repository ?? '';
+    });
   }
 
   override dispose(): void {
@@ -27,6 +31,12 @@ export class Sidebar extends Mount {
     this.theta.settings.changed.disconnect(this.onSight);
     clearTimeout(this.timer);
     super.dispose();
+  }
+
+  /** Whoever opens it with a key goes on with Tab. */
+  protected override onActivateRequest(): void {
+    this.node.tabIndex = -1;
+    this.node.focus();
   }
 
   protected override onAfterAttach(): void {

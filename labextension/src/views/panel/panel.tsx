@@ -157,7 +157,7 @@ interface EmptyProps {
 }
 
 /** There is nothing here yet. */
-export function EmptyPanel({ found: { reason }, onInit }: EmptyProps): ReactElement {
+export function EmptyPanel({ found: { name, reason }, onInit }: EmptyProps): ReactElement {
   const { __ } = useWords();
   return (
     <Around>
@@ -165,7 +165,7 @@ export function EmptyPanel({ found: { reason }, onInit }: EmptyProps): ReactElem
         <p>{plain(reason)}</p>
       ) : (
         <>
-          <p>{__('Models in this folder have no versions yet: a repository keeps them.')}</p>
+          <p>{__('Models in %1 have no versions yet: a repository keeps them.', plain(name))}</p>
           <button type="button" className="theta-accept" data-testid="theta-init" onClick={onInit}>
             {__('Initialize a repository')}
           </button>
