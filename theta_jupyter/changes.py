@@ -175,11 +175,19 @@ def diff(
         if found.tensors or not tensors:
             files.append(found)
             pairs[path] = pair
-    compared = Diff(*labels, tuple(files), _subject(worktree, new), pairs)
+    compared = Diff(*labels, tuple(files), _subject(worktree, new), pairs, _versions(worktree, old, new))
     return compared.exact(progress=progress) if exact else compared
 
 
 EMPTY = "(nothing)"
+
+
+def _versions(worktree: Worktree, old: str, new: str) -> tuple[str, str] | None:
+    """What was compared, so that it means the same later on."""
+    if old in {WORK_TREE, INDEX}:
+        return None
+    before = "" if old == EMPTY else worktree.resolve(old)
+    return before, new if new in {WORK_TREE, INDEX} else worktree.resolve(new)
 
 
 def _subject(worktree: Worktree, version: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from tests.api.place import write
 from tests.e2e.repo import MODEL
@@ -441,6 +442,7 @@ repo, _ = Repository.init(".")
 repo.worktree.git("config", "user.name", "Demo")
 repo.worktree.git("config", "user.email", "demo@example.invalid")
 import torch
+from safetensors.numpy import load_file
 model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Linear(8, 8))
 repo.save(model, "m.pt", "first")
 with torch.no_grad():
@@ -461,3 +463,26 @@ def test_a_notebook_run_as_a_batch_exports_the_picture(tmp_path: Path, monkeypat
     assert "widget-view" not in page
     assert page.count("Heatmap of relative change") == 1
     assert "1.weight" in page
+
+
+def test_what_an_output_can_be_opened_as(repo: Repo) -> None:
+    write(a=1)
+    Repository().commit("second")
+    first, second = repo.head("HEAD~1"), repo.head()
+    write(a=2)
+    repository = Repository()
+    opened = [
+        (repository.diff("HEAD~1", "HEAD"), first, second),
+        (repository.diff(), second, ""),
+        (repository.diff("HEAD~1", ":"), first, ":"),
+        (repository.show("HEAD~1"), "", first),
+    ]
+    for shown, old, new in opened:
+        data, _ = widget(shown)._repr_mimebundle_()
+        assert data[MIME] == {"kind": "diff", "old": old, "new": new, "path": MODEL}
+    exact = repository.diff("HEAD~1", "HEAD").exact()
+    assert exact.versions == (first, second)
+    assert "versions" not in exact.to_dict()
+    model = {name: torch.from_numpy(value) for name, value in load_file(repo.top / MODEL).items()}
+    data, _ = widget(repository.diff("HEAD", model=model | {"b": model["b"] + 1}))._repr_mimebundle_()
+    assert data[MIME] == {}

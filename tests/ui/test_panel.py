@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from safetensors.numpy import load_file
 
 from .test_merge import DIVERGED, KINDS, git, merge_in, versions
+from .test_widget import LOAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,3 +244,17 @@ def commit(hand: Mouse | Keyboard, page: Page, message: str, name: str = "") -> 
 
 def history(page: Page) -> Locator:
     return part(page, "history-row")
+
+
+def test_what_a_cell_shows_opens_in_a_tab(project: Path, open_notebook: Callable[..., Notebook], page: Page) -> None:
+    """The diff of a magic, as a tab of the main area."""
+    notebook = open_notebook(project, "look.ipynb", LOAD, "%theta diff HEAD~1 HEAD")
+    notebook.run(0)
+    notebook.run(1)
+    output = notebook.output(1)
+    expect(output.locator("[data-testid='theta-diff']")).to_have_attribute("data-ready", "true", timeout=60_000)
+    output.hover()
+    output.get_by_role("button", name="Open in main area").click()
+    tab = page.locator(".jp-MainAreaWidget:not(.lm-mod-hidden) [data-testid='theta-diff']")
+    expect(tab).to_have_attribute("data-ready", "true", timeout=30_000)
+    expect(tab).to_contain_text("12 of 14 tensors changed")

@@ -220,6 +220,10 @@ class Diff(Result):
         What the new version was committed as, if it is a commit.
     pairs
         By path, what exact answers are read from; not part of the data.
+    versions
+        The two versions as a repository knows them, for whoever compares them again: ids of commits, empty for the work
+        tree (and, as the old one, for nothing), ``:`` for the index. None if they are something else. Not part of the
+        data either.
     """
 
     old: str
@@ -227,6 +231,7 @@ class Diff(Result):
     files: tuple[FileDiff, ...]
     subject: str = ""
     pairs: Mapping[str, Pair] = field(default_factory=dict, repr=False, compare=False)
+    versions: tuple[str, str] | None = field(default=None, repr=False, compare=False)
 
     def headline(self) -> str:
         """How many files differ."""

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["MIME", "BoardWidget", "DiffWidget", "MergeWidget", "ViewWidget", "announce", "bundle", "widget"]
 
 MIME = "application/vnd.theta-jupyter.diff+json"
-"""Marks an output as ours: JupyterLab's extension then shows the widget where it lives, and the picture where not."""
+"""Marks an output as ours: JupyterLab's extension then shows the widget where it lives, and the picture where not. What
+it holds says what could be opened in a tab of its own."""
 VIEWS = Path(__file__).parent.parent / "static" / "views.js"
 
 
@@ -137,7 +138,11 @@ class ViewWidget(anywidget.AnyWidget):
         """Leave a picture and a table beside the widget."""
         shown = super()._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else ({}, {})
-        return {**data, "text/plain": self._text, "text/html": self._static, MIME: {}}, metadata
+        return {**data, "text/plain": self._text, "text/html": self._static, MIME: self._opens()}, metadata
+
+    def _opens(self) -> dict[str, str]:
+        """What a tab of JupyterLab's main area would show, if it could show this."""
+        return {}
 
 
 class DiffWidget(ViewWidget):
@@ -184,6 +189,19 @@ class DiffWidget(ViewWidget):
         """The diff, with what has been measured by now."""
         return self._diffs.diff
 
+    def _opens(self) -> dict[str, str]:
+        """The diff, if both versions are in the repository."""
+        versions = self.diff.versions
+        if versions is None:
+            return {}
+        files = self.diff.files
+        return {
+            "kind": "diff",
+            "old": versions[0],
+            "new": versions[1],
+            "path": files[0].path if len(files) == 1 else "",
+        }
+
     @property
     def selected(self) -> TensorDiff | None:
         """The tensor selected."""
@@ -227,6 +245,10 @@ class MergeWidget(ViewWidget):
             **{"_view": "merge", "file": first, **traits},
         )
         _open.add(self)
+
+    def _opens(self) -> dict[str, str]:
+        """The resolver."""
+        return {"kind": "merge"}
 
     @property
     def merge(self) -> Merge:

@@ -15,12 +15,14 @@ import type { Words } from '../views/panel/actions';
 import { notify } from './actions';
 import { CHECKPOINT } from './checkpoints';
 import { thetaIcon } from './icons';
+import type { Opens } from './output';
 import { local, within } from './place';
 import type { Shows } from './tabs';
 import type { Theta } from './theta';
 
 export const SHOW = 'theta:show';
 export const OPEN = 'theta:open';
+export const OPEN_OUTPUT = 'theta:open-output';
 
 interface Surroundings {
   app: JupyterFrontEnd;
@@ -214,6 +216,21 @@ export function addCommands({ app, theta, palette, browsers }: Surroundings): vo
 
   // Not for people: by this, tabs come back after a reload.
   commands.addCommand(OPEN, { execute: args => tabs.open(args as unknown as Shows) });
+  // Nor this: what a notebook shows, in a tab.
+  commands.addCommand(OPEN_OUTPUT, {
+    label: words.__('Open in main area'),
+    execute: async args => {
+      const { notebook, of } = args as unknown as { notebook: string; of: Opens };
+      const { repository, reason } = await find(local(notebook));
+      if (repository === null) {
+        notify(reason || words.__('%1 is in no repository', notebook), 'error', words);
+      } else if (of.kind === 'merge') {
+        tabs.open({ kind: 'merge', repository, path: '' });
+      } else {
+        tabs.open({ kind: 'diff', repository, of: { old: of.old, new: of.new, path: of.path } });
+      }
+    }
+  });
 
   theta.changed.connect(() => commands.notifyCommandChanged());
 }

@@ -9,11 +9,11 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import '../../style/lab.css';
 import { checkpoints } from './checkpoints';
-import { OPEN, SHOW, addCommands } from './commands';
+import { OPEN, OPEN_OUTPUT, SHOW, addCommands } from './commands';
 import { openCheckpoints } from './documents';
 import { follow } from './follow';
 import { offerDiffs } from './git';
-import { showOutputs } from './output';
+import { showOutputs, type Opens } from './output';
 import { PANEL, Sidebar } from './sidebar';
 import { StatusItem } from './status';
 import { ITheta, Theta } from './theta';
@@ -27,10 +27,19 @@ const widgets: JupyterFrontEndPlugin<void> = {
   id: 'theta-jupyter:widgets',
   description: 'Brings the views of widgets, and shows their pictures where no kernel has them.',
   autoStart: true,
-  activate: ({ docRegistry }: JupyterFrontEnd) => {
+  activate: ({ docRegistry, commands }: JupyterFrontEnd) => {
     offerViews();
     docRegistry.addWidgetExtension('Notebook', {
-      createNew: panel => showOutputs(panel as NotebookPanel)
+      createNew: panel => {
+        const notebook = panel as NotebookPanel;
+        const open = (of: Opens): void => {
+          void commands.execute(OPEN_OUTPUT, { notebook: notebook.context.path, of: { ...of } });
+        };
+        // Where there is no such command, there are no tabs.
+        showOutputs(notebook, () =>
+          commands.hasCommand(OPEN_OUTPUT) ? { label: commands.label(OPEN_OUTPUT), open } : null
+        );
+      }
     });
   }
 };

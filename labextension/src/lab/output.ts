@@ -16,11 +16,20 @@ const TARGET = 'jupyter.widget';
 /** ipywidgets takes -10; what is lower comes first. */
 const RANK = -20;
 
+/** What an output can be opened as, in a tab. */
+export type Opens = { kind: 'diff'; old: string; new: string; path: string } | { kind: 'merge' };
+
+/** Opens it, and says so; null where there are no tabs. */
+export interface Opener {
+  label: string;
+  open: (of: Opens) => void;
+}
+
 /** Take care of our outputs in a notebook. */
-export function showOutputs(panel: NotebookPanel): void {
+export function showOutputs(panel: NotebookPanel, opener: () => Opener | null): void {
   const { rendermime } = panel.content;
   rendermime.addFactory(
-    { safe: true, mimeTypes: [MIME], createRenderer: () => new DiffOutput(panel.sessionContext, rendermime) },
+    { safe: true, mimeTypes: [MIME], createRenderer: () => new DiffOutput(panel.sessionContext, rendermime, opener) },
     RANK
   );
 }
@@ -36,7 +45,8 @@ class DiffOutput extends Panel implements IRenderMime.IRenderer {
 
   constructor(
     private readonly session: Session,
-    private readonly rendermime: RenderMime
+    private readonly rendermime: RenderMime,
+    private readonly opener: () => Opener | null
   ) {
     super();
     this.addClass('theta-output');
@@ -56,7 +66,22 @@ class DiffOutput extends Panel implements IRenderMime.IRenderer {
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     this.model = model;
     this.shown = null;
+    this.offer(model.data[MIME] as Partial<Opens> | undefined);
     await this.choose();
+  }
+
+  /** A button that opens it in a tab. */
+  private offer(of: Partial<Opens> | undefined): void {
+    this.node.querySelector(':scope > .theta-open')?.remove();
+    const opener = of?.kind ? this.opener() : null;
+    if (opener) {
+      const button = document.createElement('button');
+      button.className = 'theta-open';
+      button.type = 'button';
+      button.textContent = opener.label;
+      button.addEventListener('click', () => opener.open(of as Opens));
+      this.node.prepend(button);
+    }
   }
 
   private readonly onKernel = (): void => {
