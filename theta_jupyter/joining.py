@@ -78,6 +78,7 @@ def begin(
         for rule in plan.rules:
             Statistics(worktree).check(rule.values(0.0, 1 + len(heads)), find(rule.strategy))
     before, files = _head(worktree), _files(worktree)
+    _refuse_changed(worktree, before, heads)
     there = changes.manifests(worktree, before, files) if before and files else {}
     with at_hand(worktree, there.items()):
         if plan is not None and (plan.all or len(heads) > 1):
@@ -123,6 +124,24 @@ def of_heads(worktree: Worktree, heads: Sequence[str], labels: Sequence[str], pa
             hint="begin with: git theta merge BRANCH; Git follows it, and a strategy then decides what is in conflict",
         )
     return [_versions(worktree, path, bases.get(path), [tree[path] for tree in trees], labels) for path in shared]
+
+
+def _refuse_changed(worktree: Worktree, before: str, heads: Sequence[str]) -> None:
+    """Refuse to merge what has changes that are not committed.
+
+    Git would, of any other file. But where a model is left as ours has it, because it is in conflict, Git sees nothing
+    to write and goes on; to abort such a merge would throw the changes away.
+    """
+    changed = {os.fsdecode(path) for path in worktree.git("diff", "--name-only", "-z").split(b"\0") if path}
+    if not changed or not before:
+        return
+    for head in heads:
+        theirs = worktree.git("diff", "--name-only", "-z", f"{before}...{head}").split(b"\0")
+        for path in sorted(changed.intersection(map(os.fsdecode, theirs))):
+            raise RequestError(
+                f"{shown(path)} has changes that are not committed, and the merge changes it, too",
+                hint="commit them, or put them aside: git stash",
+            )
 
 
 def _join(

@@ -124,7 +124,7 @@ def test_one_branch_with_a_strategy_is_finished(forked: Repo) -> None:
 def test_changes_that_a_merge_would_overwrite(forked: Repo, strategy: str) -> None:
     write(b=9)
     before = frozen(forked)
-    with pytest.raises(GitError, match="local changes"):
+    with pytest.raises(RequestError, match="has changes that are not committed"):
         Repository().merge("theirs", strategy=strategy)
     assert frozen(forked) == before
     assert forked.status() == f" M {MODEL}\n"

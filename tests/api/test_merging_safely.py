@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,3 +179,31 @@ def test_what_was_done_to_sizes_is_said(repo: Repo) -> None:
     done = merge.finish()
     assert any("laid over each other" in note for note in done.notes())
     np.testing.assert_array_equal(Repository().load(MODEL)["e"], rows[:8] + 1.5)
+
+
+@pytest.mark.parametrize("strategy", ["", "linear"])
+def test_what_is_not_committed_is_not_merged_over(strategy: str, repo: Repo) -> None:
+    """Git sees nothing to write where a model in conflict stays as ours has it, and would lose it at an abort."""
+    repo.git("switch", "--quiet", "--create", "theirs")
+    repo.commit(safetensors(b=2), "theirs")
+    repo.git("switch", "--quiet", "main")
+    repo.commit(safetensors(b=1), "ours")
+    write(b=1, a=7)
+    before = frozen(repo)
+    with pytest.raises(RequestError, match="has changes that are not committed"):
+        Repository().merge("theirs", strategy=strategy)
+    assert frozen(repo) == before
+    # That is so: this is why it is looked at before.
+    assert "CONFLICT" in repo.fails("merge", "theirs")
+    assert repo.read() == safetensors(b=1, a=7)
+
+
+def test_changes_that_a_merge_does_not_touch_stay(forked: Repo) -> None:
+    forked.git("checkout", "--quiet", "main", "--", MODEL)
+    (forked.top / "notes.txt").write_text("mine")
+    forked.git("add", "notes.txt")
+    forked.git("commit", "--quiet", "--message", "notes")
+    (forked.top / "notes.txt").write_text("mine, changed")
+    os.utime(forked.top / MODEL)  # Touched is not changed.
+    Repository().merge("theirs", strategy="linear")
+    assert (forked.top / "notes.txt").read_text() == "mine, changed"
