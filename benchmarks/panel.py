@@ -44,20 +44,23 @@ window.thetaFrozen = () => new Promise(done => {
   };
   requestAnimationFrame(frame);
 });
-window.thetaShown = (selector, asked) => new Promise(done => {
+window.thetaShown = (selector, asked) => new Promise((done, fail) => {
+  const begun = performance.now();
   const look = now => {
-    const there = document.querySelector(selector);
     const answers = performance.getEntriesByType('resource').filter(({ name }) => asked.some(a => name.includes(a)));
-    if (there && answers.length) {
-      requestAnimationFrame(now => done((now - Math.max(...answers.map(a => a.responseEnd))) / 1000));
+    if (document.querySelector(selector) && answers.length) {
+      // What was there before it was asked for, is there from then on.
+      const there = Math.max(begun, ...answers.map(({ responseEnd }) => responseEnd));
+      requestAnimationFrame(now => done(Math.max(0, now - there) / 1000));
+    } else if (now - begun > 60000) {
+      fail(new Error(`${selector} did not appear`));
     } else {
       requestAnimationFrame(look);
     }
   };
-  performance.clearResourceTimings();
-  performance.setResourceTimingBufferSize(10000);
   requestAnimationFrame(look);
 });
+performance.setResourceTimingBufferSize(10000);
 """
 
 
