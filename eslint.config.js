@@ -5,10 +5,17 @@ import hooks from 'eslint-plugin-react-hooks';
 import tseslint from 'typescript-eslint';
 
 export default defineConfig(
-  globalIgnores(['.venv/', '.venv-oldest/', 'build/', 'labextension/lib/', 'theta_jupyter/labextension/', 'theta_jupyter/static/']),
+  globalIgnores([
+    '.venv/',
+    '.venv-oldest/',
+    'build/',
+    'labextension/lib/',
+    'theta_jupyter/labextension/',
+    'theta_jupyter/static/'
+  ]),
   js.configs.recommended,
   {
-    files: ['labextension/src/**/*.{ts,tsx}'],
+    files: ['labextension/{src,tests}/**/*.{ts,tsx}'],
     extends: [
       tseslint.configs.strictTypeChecked,
       tseslint.configs.stylisticTypeChecked,

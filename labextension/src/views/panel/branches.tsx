@@ -69,8 +69,8 @@ export function BranchList({ told, current, canMerge, isBusy, session }: Props):
               const isAt = index === rows.at;
               return (
                 <Row
-                  key={branch.name}
-                  {...{ branch, index, isAt, current, canMerge, session }}
+                  key={`${branch.remote ? 'remote' : 'here'}:${branch.name}`}
+                  {...{ branch, remotes, index, isAt, current, canMerge, session }}
                   onFocus={() => rows.setAt(index)}
                 />
               );
@@ -84,6 +84,7 @@ export function BranchList({ told, current, canMerge, isBusy, session }: Props):
 
 interface RowProps {
   branch: Branch;
+  remotes: readonly string[];
   index: number;
   isAt: boolean;
   current: string;
@@ -92,12 +93,13 @@ interface RowProps {
   onFocus: () => void;
 }
 
-function Row({ branch, index, isAt, current, canMerge, session, onFocus }: RowProps): ReactElement {
+function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus }: RowProps): ReactElement {
   const words = useWords();
   const { __ } = words;
   const { name, remote, subject, date, upstream } = branch;
   // What a remote calls it, without the remote's own name: Git makes a branch of that name, which follows it.
-  const target = remote ? name.slice(name.indexOf('/') + 1) : name;
+  const whose = remotes.find(other => name.startsWith(`${other}/`)) ?? name.slice(0, name.indexOf('/'));
+  const target = remote ? name.slice(whose.length + 1) : name;
   const go = (): void => {
     if (!branch.current) {
       void session.switchTo(target);

@@ -62,7 +62,7 @@ export function lanesOf(commits: readonly Knot[]): Lanes[] {
 export function breadth(rows: readonly Lanes[], most: number): number {
   let wide = 1;
   for (const { lane, through, into, out } of rows) {
-    wide = Math.max(wide, lane + 1, ...[through, into, out].map(lanes => (lanes.at(-1) ?? 0) + 1));
+    wide = Math.max(wide, ...[lane, ...through, ...into, ...out].map(other => other + 1));
   }
   return Math.min(wide, most);
 }

@@ -1,8 +1,8 @@
 /**
  * Commits as a graph, and one of them whole. However many there are, only those in sight are drawn.
  */
-import { useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useLayoutEffect, useMemo, useRef, useState, type ReactElement, type RefObject } from 'react';
+import { defaultRangeExtractor, useVirtualizer, type Range } from '@tanstack/react-virtual';
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type ReactElement } from 'react';
 
 import type { Commit, Ref } from '../../api/panel';
 import { plain, sizeText } from '../format';
@@ -27,7 +27,7 @@ interface Props {
   session: PanelSession;
   actions: Actions;
   /** What scrolls. */
-  scroller: RefObject<HTMLElement>;
+  scroller: HTMLElement | null;
 }
 
 export function History({ snapshot, session, actions, scroller }: Props): ReactElement {
@@ -37,26 +37,35 @@ export function History({ snapshot, session, actions, scroller }: Props): ReactE
   const lanes = useMemo(() => lanesOf(commits), [commits]);
   const wide = useMemo(() => breadth(lanes, MOST_LANES), [lanes]);
   const [margin, setMargin] = useState(0);
+  const rows = useRows(commits.length, index => virtual.scrollToIndex(index));
+  const { at } = rows;
   const virtual = useVirtualizer({
     count: commits.length,
-    getScrollElement: () => scroller.current,
+    getScrollElement: () => scroller,
     estimateSize: () => ROW,
     getItemKey: index => commits[index]?.id ?? index,
     overscan: 8,
+    // The row that Tab leads to is drawn wherever one has scrolled to, or no key would lead into the list.
+    rangeExtractor: useCallback(
+      (range: Range) => {
+        const drawn = defaultRangeExtractor(range);
+        return drawn.includes(at) || at >= range.count ? drawn : [at, ...drawn].sort((a, b) => a - b);
+      },
+      [at]
+    ),
     scrollMargin: margin
   });
-  const rows = useRows(commits.length, index => virtual.scrollToIndex(index));
   // Where the list begins depends on whatever stands above; it is set only when it has moved.
   // eslint-disable-next-line react-hooks/exhaustive-deps -- what stands above may change at any time
   useLayoutEffect(() => {
-    const [inner, outer] = [list.current, scroller.current];
-    if (inner && outer) {
-      const top = inner.getBoundingClientRect().top - outer.getBoundingClientRect().top + outer.scrollTop;
+    const inner = list.current;
+    if (inner && scroller) {
+      const top = inner.getBoundingClientRect().top - scroller.getBoundingClientRect().top + scroller.scrollTop;
       setMargin(last => (Math.abs(last - top) > 0.5 ? top : last));
     }
   });
   const items = virtual.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
+  const last = virtual.range?.endIndex ?? 0;
   useEffect(() => {
     if (more && last > commits.length - AHEAD) {
       void session.more();
@@ -137,13 +146,19 @@ function Row({ commit, lanes, wide, isHead, isShown, isCompared, isAt, session, 
         data-main
         tabIndex={isAt ? 0 : -1}
         aria-expanded={isShown}
-        title={[subject, `${author}, ${whole(date)}`, id.slice(0, 12)].map(plain).join('\n')}
+        title={[subject, ...refs.map(({ name }) => name), `${author}, ${whole(date)}`, id.slice(0, 12)]
+          .map(plain)
+          .join('\n')}
         onClick={() => session.show(id)}
       >
         <Graph lanes={lanes} wide={wide} isHead={isHead} isMerge={commit.parents.length > 1} />
-        {refs.map(ref => (
-          <Chip key={`${ref.kind}:${ref.name}`} of={ref} />
-        ))}
+        {refs.length > 0 && (
+          <span className="theta-refs">
+            {refs.map(ref => (
+              <Chip key={`${ref.kind}:${ref.name}`} of={ref} />
+            ))}
+          </span>
+        )}
         <span className="theta-subject">{plain(subject)}</span>
         {first && <Miniature of={first} />}
         <span className="theta-line-note">{ago(date, words)}</span>
@@ -241,6 +256,8 @@ function Whole({ commit, session, actions }: WholeProps): ReactElement {
     <div className="theta-whole-commit" data-testid="theta-commit-details">
       <p className="theta-hint">
         {plain(author)}, {whole(date)}
+        <br />
+        <code>{id}</code>
       </p>
       {body && <p className="theta-body">{body.split('\n').map(plain).join('\n')}</p>}
       {models.map(path => {

@@ -1,7 +1,7 @@
 /**
  * The whole panel: where one is, what stopped, what has changed, what was, and what else there is.
  */
-import { useRef, useSyncExternalStore, type ReactElement, type ReactNode } from 'react';
+import { useState, useSyncExternalStore, type ReactElement, type ReactNode } from 'react';
 
 import type { Found, Status } from '../../api/panel';
 import { plain } from '../format';
@@ -28,7 +28,8 @@ export function PanelView({ session, actions, name, clickAction = 'diff', onInit
   const { __ } = useWords();
   const snapshot = useSyncExternalStore(session.subscribe, session.get);
   const { status, commits, branches, open, isBusy, failure, unseen, message } = snapshot;
-  const scroller = useRef<HTMLDivElement>(null);
+  // A state, because the history has to hear of it: it is drawn before what is around it.
+  const [scroller, setScroller] = useState<HTMLElement | null>(null);
   const section = (id: Name): { id: Name; isOpen: boolean; onOpen: (isOpen: boolean) => void } => ({
     id,
     isOpen: open[id],
@@ -57,7 +58,7 @@ export function PanelView({ session, actions, name, clickAction = 'diff', onInit
           </button>
         </div>
       )}
-      <div ref={scroller} className="theta-scroll">
+      <div ref={setScroller} className="theta-scroll">
         {status?.merge && (
           <Section {...section('conflicts')} title={__('Conflicts')} count={status.merge.files.length}>
             <Conflicts {...{ isBusy, session, actions }} merge={status.merge} />

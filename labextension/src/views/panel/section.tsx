@@ -26,6 +26,8 @@ export function Section({ id, title, count, isOpen, onOpen, actions, children }:
           <button type="button" aria-expanded={isOpen} aria-controls={body} onClick={() => onOpen(!isOpen)}>
             <Icon name={isOpen ? 'down' : 'right'} />
             {title}
+            {/* With a space, or it is read out as one word. */}
+            {count ? ' ' : null}
             {count ? <span className="theta-count">{count}</span> : null}
           </button>
         </h3>

@@ -66,6 +66,7 @@ export class PanelSession extends Store<Snapshot> {
   private readonly unhear: () => void;
   /** Looks are numbered: an answer that another question has overtaken is not heeded. */
   private run = 0;
+  private isLooking = false;
   private isPaging = false;
   private merge = '';
   /** Changes wait for each other. */
@@ -121,6 +122,7 @@ export class PanelSession extends Store<Snapshot> {
   /** Look at everything. */
   readonly refresh = async (): Promise<void> => {
     const run = ++this.run;
+    this.isLooking = true;
     const isWanted = (): boolean => run === this.run && !this.isDisposed;
     const limit = Math.min(MOST, Math.max(this.options.pageSize, this.snapshot.commits.length));
     const onProgress = (progress: Progress): void => {
@@ -143,6 +145,7 @@ export class PanelSession extends Store<Snapshot> {
     ];
     const failed = (await Promise.allSettled(looks)).find(look => look.status === 'rejected');
     if (isWanted()) {
+      this.isLooking = false;
       if (failed) {
         this.put({ unseen: failureOf(failed.reason) });
       }
@@ -162,8 +165,9 @@ export class PanelSession extends Store<Snapshot> {
       }
       this.merge = merge;
       const { status, unseen } = this.snapshot;
-      // While a look is underway, its answer says when it was true.
-      if (run === this.run && (unseen || (status && key !== status.key))) {
+      // While a look is underway, its answer says when it was true; a change is followed by a look.
+      const isIdle = run === this.run && !this.isLooking && !this.givingUp;
+      if (isIdle && (unseen || (status && key !== status.key))) {
         if (status) {
           announce('repository', this);
         }
@@ -180,13 +184,15 @@ export class PanelSession extends Store<Snapshot> {
       return;
     }
     this.isPaging = true;
+    let isOutdated = false;
     const { commits } = this.snapshot;
     try {
       const page = await this.backend.ask('history', {
         skip: commits.length,
         limit: Math.max(this.options.pageSize, 100)
       });
-      if (commits === this.snapshot.commits) {
+      isOutdated = commits !== this.snapshot.commits;
+      if (!isOutdated) {
         const known = new Set(commits.map(({ id }) => id));
         this.put({ commits: [...commits, ...page.commits.filter(({ id }) => !known.has(id))], more: page.more });
       }
@@ -194,6 +200,9 @@ export class PanelSession extends Store<Snapshot> {
       this.put({ failure: failureOf(error), more: false });
     } finally {
       this.isPaging = false;
+    }
+    if (isOutdated) {
+      await this.more();
     }
   };
 
@@ -271,7 +280,13 @@ export class PanelSession extends Store<Snapshot> {
   };
 
   readonly mergeBranch = async (branch: string): Promise<void> => {
-    const how: { strategy: string; parameters: Values } | null = await this.actions.askStrategy(branch);
+    let how: { strategy: string; parameters: Values } | null = null;
+    try {
+      how = await this.actions.askStrategy(branch);
+    } catch (error) {
+      // What there is to choose from comes from the server.
+      this.put({ failure: failureOf(error) });
+    }
     if (how) {
       await this.change(this.words.__('Merging %1…', branch), ask => ask('merge', { branch, ...how }), {
         topic: 'merge'
@@ -383,7 +398,8 @@ export class PanelSession extends Store<Snapshot> {
     if (topic === 'merge') {
       announce('merge', this);
     }
-    await this.refresh();
+    // The next change need not wait for that.
+    void this.refresh();
     return isDone;
   }
 }
