@@ -202,6 +202,9 @@ def test_nothing_outside_the_root_is_touched(client: Client, place: Repo, name: 
         for question in ("track", "stage", "unstage", "discard"):
             assert client.refused(name, question, paths=told)[0] == 409
     assert sorted(path for path in outside.rglob("*") if ".git/" not in str(path)) == before
+    for path in ("/etc/passwd", "../x", ".git/config", f"../{name}/{MODEL}", "a\0"):
+        assert client.send("POST", "ask/diff/diff", {"repository": name, "of": {"path": path}}).status_code == 409
+        assert client.refused(name, "model", path=path)[0] == 409
     # A folder inside that leads out is no way either.
     (place.top / "way").symlink_to(outside)
     assert client.send("POST", "ask/diff/diff", {"repository": name, "of": {"path": "way/m"}}).status_code == 409

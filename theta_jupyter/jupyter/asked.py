@@ -22,7 +22,7 @@ from theta_jupyter.errors import NotARepositoryError, RequestError
 from theta_jupyter.git.install import is_installed
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.jupyter.merge_view import MergeView
-from theta_jupyter.jupyter.panel import PanelView
+from theta_jupyter.jupyter.panel import PanelView, inside
 from theta_jupyter.jupyter.panel_types import Done, Found
 from theta_jupyter.jupyter.views import DiffView
 
@@ -207,7 +207,7 @@ class Views:
             for ref in (of.old, of.new):
                 if ref.startswith("-") or not ref.isprintable():
                     raise RequestError(f"{ref!r} names no version")
-            paths = [self.inside((top / of.path).relative_to(self.root).as_posix())] if of.path else []
+            paths = [self.inside((top / inside(of.path)).relative_to(self.root).as_posix())] if of.path else []
             view = DiffView(Repository(top, progress).diff(of.old or EMPTY, of.new, paths))
             self._keep(self._diffs, key, view)
         offered = view.questions

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from theta_jupyter.standing import Head
     from theta_jupyter.storage.manifest import Record
 
-__all__ = ["PanelView"]
+__all__ = ["PanelView", "inside"]
 
 PAGE = 50
 MOST = 500
@@ -91,7 +91,7 @@ class PanelView:
         """Ask for commits of all branches and tags; of one model, for those that changed it."""
         if skip < 0 or not 0 < limit <= MOST:
             raise RequestError(f"a page has from 1 to {MOST} commits")
-        found = history.page(self._worktree, skip, limit, [self._inside(path)] if path else [])
+        found = history.page(self._worktree, skip, limit, [inside(path)] if path else [])
         names = self._names()
         try:
             head = self._worktree.resolve("HEAD")
@@ -107,16 +107,15 @@ class PanelView:
 
     def model(self, path: str, ref: str = "") -> told.Model:
         """Look at a model: its tensors, as far as its manifest tells, and the commits that changed it."""
-        inside = self._inside(path)
-        found = changes.manifests(self._worktree, _ref(ref) if ref else changes.WORK_TREE, [inside])
-        if inside not in found:
+        found = changes.manifests(self._worktree, _ref(ref) if ref else changes.WORK_TREE, [inside(path)])
+        if path not in found:
             raise RequestError(f"{path} is no tracked model", hint="track it first")
-        manifest = found[inside]
+        manifest = found[path]
         names = self._names()
-        commits = history.page(self._worktree, 0, PAGE, [inside]).commits
+        commits = history.page(self._worktree, 0, PAGE, [path]).commits
         where = f", ref={ref[:12]!r}" if ref else ""
         return told.Model(
-            path=inside,
+            path=path,
             ref=ref,
             format=manifest.header.format,
             opaque=manifest.opaque,
@@ -124,7 +123,7 @@ class PanelView:
             stored=sum(manifest.places().values()),
             tensors=tuple(_tensor(name, record) for name, record in manifest.records.items()),
             commits=tuple(_commit(commit, names) for commit in commits),
-            code=f"from theta_jupyter import load\n\ntensors = load({inside!r}{where})",
+            code=f"from theta_jupyter import load\n\ntensors = load({path!r}{where})",
         )
 
     # Recording.
@@ -220,17 +219,24 @@ class PanelView:
             for commit, found in standing.names(self._worktree).items()
         }
 
-    def _inside(self, path: str) -> str:
-        """A path from the top that stays in the repository, and is not Git's own."""
-        parts = path.split("/")
-        if not path or path.startswith("/") or "\0" in path or {"", ".", ".."} & set(parts) or ".git" in parts:
-            raise RequestError(f"{path!r} is not a path in this repository")
-        return path
-
     def _absolute(self, paths: Sequence[str]) -> list[str]:
         if not paths:
             raise RequestError("which files?")
-        return [str(self._worktree.top / self._inside(path)) for path in paths]
+        return [str(self._worktree.top / inside(path)) for path in paths]
+
+
+def inside(path: str) -> str:
+    """A path from the top of a repository that stays in it, and is not Git's own.
+
+    Raises
+    ------
+    RequestError
+        If it is something else.
+    """
+    parts = path.split("/")
+    if "\0" in path or {"", ".", ".."} & set(parts) or ".git" in parts:
+        raise RequestError(f"{path!r} is not a path in this repository")
+    return path
 
 
 def _ref(ref: str) -> str:
