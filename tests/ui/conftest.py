@@ -75,16 +75,26 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.fixture
-def page(page: Page) -> Iterator[Page]:
+def expected_errors() -> list[str]:
+    """What the browser says although nothing is wrong with us: the test that knows adds it here."""
+    return []
+
+
+@pytest.fixture
+def page(page: Page, expected_errors: list[str]) -> Iterator[Page]:
     """Watch the page: what went wrong in the browser fails the test, even if the test did not see it."""
     errors: list[str] = []
 
+    def add(error: str) -> None:
+        if not any(known in error for known in (*NOT_OURS, *expected_errors)):
+            errors.append(error)
+
     def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error" and not any(known in message.text for known in NOT_OURS):
-            errors.append(f"{message.text}  ({message.location['url']})")
+        if message.type == "error":
+            add(f"{message.text}  ({message.location['url']})")
 
     page.on("console", on_console)
-    page.on("pageerror", lambda error: errors.append(f"{error.message}\n{error.stack}"))
+    page.on("pageerror", lambda error: add(f"{error.message}\n{error.stack}"))
     yield page
     assert errors == []
 

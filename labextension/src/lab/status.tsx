@@ -4,6 +4,7 @@
 import { ReactWidget } from '@jupyterlab/ui-components';
 import type { ReactElement } from 'react';
 
+import { plain } from '../views/format';
 import { thetaIcon } from './icons';
 import type { Theta } from './theta';
 
@@ -24,9 +25,9 @@ export class StatusItem extends ReactWidget {
     }
     const { branch, changes, merge } = status;
     const count = changes.filter(({ state }) => state !== 'untracked').length;
-    const name = branch || words.__('no branch');
+    const name = plain(branch) || words.__('no branch');
     const more = merge ? words.__('merging') : count ? words._n('%1 changed', '%1 changed', count) : '';
-    const about = words.__('Models of %1 on %2', place.found?.name ?? '', name);
+    const about = words.__('Models of %1 on %2', plain(place.found?.name ?? ''), name);
     return (
       <button
         type="button"

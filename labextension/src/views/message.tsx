@@ -7,7 +7,12 @@ import type { Failure } from './store';
 export function Message({ message, hint }: Failure): ReactElement {
   return (
     <div className="theta-message" role="alert">
-      <div>{plain(message)}</div>
+      <div>
+        {message
+          .split('\n')
+          .map(line => plain(line.trim()))
+          .join('\n')}
+      </div>
       {hint && <div className="theta-hint">{plain(hint)}</div>}
     </div>
   );

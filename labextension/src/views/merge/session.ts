@@ -201,7 +201,10 @@ export class MergeSession extends Store<Snapshot> {
         this.backend.ask('merge', {}),
         this.snapshot.strategies.length ? this.snapshot.strategies : this.backend.ask('strategies', {})
       ]);
-      this.put({ merge, strategies, failure: null });
+      const last = this.snapshot.merge;
+      // Once it is over there is nothing more to hear of it, and what came of it is worth reading.
+      const isOver = last?.kind === '' && last.outcome !== '' && merge.kind === '';
+      this.put({ merge: isOver ? last : merge, strategies, failure: null });
       await this.open();
     } catch (error) {
       this.put({ failure: failureOf(error) });

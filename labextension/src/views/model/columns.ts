@@ -35,7 +35,7 @@ export const COLUMNS: readonly Column[] = [
     value: ({ shape }) => shape.length * 1e15 + (shape[0] ?? 0)
   },
   number('values', 72, 584, ({ shape }) => sizeOf(shape), countText),
-  number('norm', 76, 520, ({ norm }) => norm, short),
+  number('norm', 88, 520, ({ norm }) => norm, short),
   number('mean', 88, 816, ({ mean }) => mean, short),
   number('largest', 80, 728, ({ largest }) => largest, short),
   word('update', 136, 952, ({ update }) => plain(update)),
