@@ -122,6 +122,8 @@ def test_a_merge_of_a_terminal_is_the_same_in_widget_tab_and_panel(
     )
     tab = merge_in(page.locator("#jp-main-dock-panel > [id^='theta:merge']"))
     expect(widget).to_be_visible()
+    # From now on the panel's questions get no answer: what it learns, it hears on the page.
+    page.route("**/theta/ask/panel/pulse*", lambda _: None)
 
     row(tab, HEAD).get_by_role("combobox").select_option("theirs")
     expect(row(widget, HEAD)).to_have_attribute("data-strategy", "theirs")

@@ -9,6 +9,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import type { Between } from '../api/rest';
 import type { Shared as DiffShared } from '../views/state';
 import type { Shared as MergeShared } from '../views/merge/session';
+import { plain } from '../views/format';
 import type { Link } from '../views/store';
 import type { Actions, Words } from '../views/panel/actions';
 import { checkpointIcon, thetaIcon } from './icons';
@@ -107,6 +108,8 @@ export class Tabs {
     });
     title(tab, words.__('Merge %1', PathExt.basename(repository)).trim(), [repository, words.__('Resolve conflicts')]);
     tab.title.icon = thetaIcon;
+    // It follows by itself: there is nothing to refresh, and an empty bar says nothing.
+    tab.toolbar.hide();
     this.merges.set(tab, link);
     return tab;
   }
@@ -151,8 +154,8 @@ function idOf(shows: Shows): string {
 }
 
 function title(tab: Tab, label: string, caption: readonly string[]): void {
-  tab.title.label = label;
-  tab.title.caption = caption.filter(Boolean).join('\n');
+  tab.title.label = plain(label);
+  tab.title.caption = caption.filter(Boolean).map(plain).join('\n');
   tab.title.closable = true;
 }
 

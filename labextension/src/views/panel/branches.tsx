@@ -129,10 +129,10 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
       <span className="theta-line-tools">
         {!branch.current && (
           <>
-            <Tool icon="switch" label={__('Switch to %1', target)} isReached={isAt} onClick={go} />
+            <Tool icon="switch" label={__('Switch to %1', plain(target))} isReached={isAt} onClick={go} />
             <Tool
               icon="merge"
-              label={__('Merge %1 into %2', name, current)}
+              label={__('Merge %1 into %2', plain(name), plain(current))}
               isReached={isAt}
               isDisabled={!canMerge}
               onClick={() => void session.mergeBranch(name)}
@@ -140,7 +140,7 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
             {!remote && (
               <Tool
                 icon="trash"
-                label={__('Delete %1', name)}
+                label={__('Delete %1', plain(name))}
                 isReached={isAt}
                 onClick={() => void session.deleteBranch(name)}
               />
