@@ -116,12 +116,6 @@ describe('the tools of a change', () => {
     expect(backend.last('discard').told).toEqual({ paths: ['models/a.pt'] });
     expect(backend.changes).toEqual(['stage', 'unstage', 'track', 'discard']);
   });
-
-  it('do not also open the row they stand in', async () => {
-    const { user, actions } = await showChanges(change('a.pt'));
-    await user.click(screen.getByRole('button', { name: 'Stage a.pt' }));
-    expect(actions.openDiff).not.toHaveBeenCalled();
-  });
 });
 
 describe('keys in the list of changes', () => {

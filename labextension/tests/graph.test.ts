@@ -78,6 +78,19 @@ describe('the lanes of a commit graph', () => {
     expect(lanesOf(commits).at(-1)).toEqual({ lane: 2, through: [], into: [2], out: [] });
   });
 
+  it('crosses lines where two branches merged each other', () => {
+    const commits = knots('m1:a b', 'm2:b a', 'a:z', 'b:z', 'z:');
+    check(commits);
+    expect(lanesOf(commits)).toEqual([
+      { lane: 0, through: [], into: [], out: [0, 1] },
+      // Its parents are expected already: their lines are joined, and none is begun.
+      { lane: 2, through: [0, 1], into: [], out: [1, 0] },
+      { lane: 0, through: [1], into: [0], out: [0] },
+      { lane: 1, through: [0], into: [1], out: [0] },
+      { lane: 0, through: [], into: [0], out: [] }
+    ]);
+  });
+
   it('goes on below for parents that are not loaded yet', () => {
     const commits = knots('b:a x', 'a:y');
     check(commits);

@@ -214,6 +214,13 @@ describe('older commits', () => {
     expect(session.get().commits).toHaveLength(120);
   });
 
+  it('are there once, even if pages overlap', async () => {
+    const { session, backend } = await ready({ commits: line(120) }, { pageSize: 50 });
+    backend.answers['history'] = () => ({ commits: line(120).slice(48), more: false, head: 'c0' });
+    await session.more();
+    expect(session.get().commits.map(({ id }) => id)).toEqual(line(120).map(({ id }) => id));
+  });
+
   it('say why they do not come', async () => {
     const { session, backend } = await ready({ commits: line(120) }, { pageSize: 50 });
     backend.hold('history');

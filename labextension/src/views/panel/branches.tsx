@@ -26,7 +26,9 @@ export function BranchList({ told, current, canMerge, isBusy, session }: Props):
   const { __ } = useWords();
   const [filter, setFilter] = useState('');
   const { branches, remotes } = told;
-  const wanted = branches.filter(({ name }) => name.toLowerCase().includes(filter.toLowerCase()));
+  // Without the box to see it in, a filter that was set does not hold.
+  const needle = branches.length > MANY ? filter.toLowerCase() : '';
+  const wanted = branches.filter(({ name }) => name.toLowerCase().includes(needle));
   const groups = [
     { title: __('Here'), of: wanted.filter(({ remote }) => !remote) },
     { title: __('Remote'), of: wanted.filter(({ remote }) => remote) }
@@ -129,10 +131,10 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
       <span className="theta-line-tools">
         {!branch.current && (
           <>
-            <Tool icon="switch" label={__('Switch to %1', plain(target))} isReached={isAt} onClick={go} />
+            <Tool icon="switch" label={__('Switch to %1', target)} isReached={isAt} onClick={go} />
             <Tool
               icon="merge"
-              label={__('Merge %1 into %2', plain(name), plain(current))}
+              label={__('Merge %1 into %2', name, current)}
               isReached={isAt}
               isDisabled={!canMerge}
               onClick={() => void session.mergeBranch(name)}
@@ -140,7 +142,7 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
             {!remote && (
               <Tool
                 icon="trash"
-                label={__('Delete %1', plain(name))}
+                label={__('Delete %1', name)}
                 isReached={isAt}
                 onClick={() => void session.deleteBranch(name)}
               />

@@ -3,6 +3,7 @@
  */
 import { useState, type KeyboardEvent, type ReactElement, type ReactNode } from 'react';
 
+import { plain } from '../format';
 import { Icon, type IconName } from './icons';
 
 interface SectionProps {
@@ -53,7 +54,16 @@ interface ToolProps {
 }
 
 /** A button that is an icon; what it does is its name. */
-export function Tool({ icon, label, onClick, isDisabled = false, isReached = true, testId }: ToolProps): ReactElement {
+export function Tool({
+  icon,
+  label: said,
+  onClick,
+  isDisabled = false,
+  isReached = true,
+  testId
+}: ToolProps): ReactElement {
+  // Names of files and branches are in it.
+  const label = plain(said);
   return (
     <button
       type="button"
