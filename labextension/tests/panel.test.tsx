@@ -351,6 +351,23 @@ describe('history', () => {
     expect(screen.getAllByTestId('theta-history-row').length).toBeLessThan(60);
   });
 
+  it('asks for more once, and again only when told to, if that fails', async () => {
+    const { session, backend, user } = await show({ commits: line(120) });
+    const answer = backend.answers['history'];
+    backend.answers['history'] = () => {
+      throw new BackendError('no');
+    };
+    await scroll(30 * 28);
+    const again = await screen.findByRole('button', { name: 'Try again' });
+    const tries = backend.of('history').length;
+    await scroll(31 * 28);
+    expect(backend.of('history')).toHaveLength(tries);
+    backend.answers['history'] = answer ?? (() => null);
+    await user.click(again);
+    await waitFor(() => expect(session.get().commits).toHaveLength(120));
+    expect(screen.queryByRole('button', { name: 'Try again' })).toBeNull();
+  });
+
   it('can be reached by Tab wherever one has scrolled to', async () => {
     await show({ commits: line(50) });
     await scroll(30 * 28);

@@ -229,6 +229,26 @@ describe('older commits', () => {
     await more;
     expect(session.get().failure?.message).toBe('no');
   });
+
+  it.each([50, 600])('are still there after a failure, also with %i in sight', async count => {
+    const { session, backend } = await ready({ commits: line(700) }, { pageSize: 50 });
+    while (session.get().commits.length < count) {
+      await session.more();
+    }
+    const seen = session.get().commits.length;
+    const answer = backend.answers['history'];
+    backend.answers['history'] = () => {
+      throw new BackendError('no');
+    };
+    await session.more();
+    expect(session.get()).toMatchObject({ more: true, isStuck: true });
+    backend.answers['history'] = answer ?? (() => null);
+    await session.refresh();
+    expect(session.get()).toMatchObject({ more: true, isStuck: false });
+    expect(session.get().commits).toHaveLength(seen);
+    await session.more();
+    expect(session.get().commits.length).toBeGreaterThan(seen);
+  });
 });
 
 describe('changing', () => {

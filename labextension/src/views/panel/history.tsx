@@ -31,7 +31,7 @@ interface Props {
 }
 
 export function History({ snapshot, session, actions, scroller }: Props): ReactElement {
-  const { commits, head, shown, comparing, more, hasHistory } = snapshot;
+  const { commits, head, shown, comparing, more, isStuck, hasHistory } = snapshot;
   const { __ } = useWords();
   const list = useRef<HTMLDivElement>(null);
   const lanes = useMemo(() => lanesOf(commits), [commits]);
@@ -67,10 +67,10 @@ export function History({ snapshot, session, actions, scroller }: Props): ReactE
   const items = virtual.getVirtualItems();
   const last = virtual.range?.endIndex ?? 0;
   useEffect(() => {
-    if (more && last > commits.length - AHEAD) {
+    if (more && !isStuck && last > commits.length - AHEAD) {
       void session.more();
     }
-  }, [more, last, commits.length, session]);
+  }, [more, isStuck, last, commits.length, session]);
   if (hasHistory && commits.length === 0) {
     return <p className="theta-hint">{__('No commit yet.')}</p>;
   }
@@ -115,7 +115,15 @@ export function History({ snapshot, session, actions, scroller }: Props): ReactE
           );
         })}
       </div>
-      {more && <p className="theta-hint">{__('Loading older commits…')}</p>}
+      {more && !isStuck && <p className="theta-hint">{__('Loading older commits…')}</p>}
+      {more && isStuck && (
+        <p className="theta-hint">
+          {__('Older commits could not be loaded.')}{' '}
+          <button type="button" className="theta-link" onClick={() => void session.more()}>
+            {__('Try again')}
+          </button>
+        </p>
+      )}
     </>
   );
 }

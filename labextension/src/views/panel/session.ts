@@ -31,7 +31,10 @@ export interface Snapshot {
   status: Status | null;
   /** Children before parents. */
   commits: readonly Commit[];
+  /** Whether there are older ones. */
   more: boolean;
+  /** Whether the last try to get these failed: nobody tries again unasked until there is a new look. */
+  isStuck: boolean;
   head: string;
   /** Whether the history has been seen at all. */
   hasHistory: boolean;
@@ -80,7 +83,7 @@ export class PanelSession extends Store<Snapshot> {
     private readonly options: Options
   ) {
     super({
-      ...{ status: null, commits: [], more: false, head: '', hasHistory: false, branches: null },
+      ...{ status: null, commits: [], more: false, isStuck: false, head: '', hasHistory: false, branches: null },
       ...{ busy: null, isBusy: false, failure: null, unseen: null, message: '', shown: '', comparing: '' },
       open: { ...OPEN, ...options.open }
     });
@@ -138,7 +141,8 @@ export class PanelSession extends Store<Snapshot> {
           const end = last.findIndex(({ id }) => id === page.commits.at(-1)?.id);
           const rest = page.more && end >= 0 ? last.slice(end + 1) : [];
           const more = rest.length > 0 ? this.snapshot.more : page.more;
-          this.put({ commits: [...page.commits, ...rest], more, head: page.head, hasHistory: true });
+          const commits = [...page.commits, ...rest];
+          this.put({ commits, more, isStuck: false, head: page.head, hasHistory: true });
         }
       }),
       this.backend.ask('branches', {}).then(branches => isWanted() && this.put({ branches }))
@@ -194,10 +198,11 @@ export class PanelSession extends Store<Snapshot> {
       isOutdated = commits !== this.snapshot.commits;
       if (!isOutdated) {
         const known = new Set(commits.map(({ id }) => id));
-        this.put({ commits: [...commits, ...page.commits.filter(({ id }) => !known.has(id))], more: page.more });
+        const older = page.commits.filter(({ id }) => !known.has(id));
+        this.put({ commits: [...commits, ...older], more: page.more, isStuck: false });
       }
     } catch (error) {
-      this.put({ failure: failureOf(error), more: false });
+      this.put({ failure: failureOf(error), isStuck: true });
     } finally {
       this.isPaging = false;
     }
