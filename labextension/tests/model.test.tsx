@@ -140,6 +140,12 @@ describe('a model', () => {
     };
     await user.click(screen.getByRole('button', { name: 'Track with Theta' }));
     expect((await screen.findByRole('alert')).textContent).toBe('the disk is full');
+    // With the disk cleaned up, one goes on from here.
+    backend.answers['track'] = () => ({ message: 'tracked', details: [] });
+    backend.answers['status'] = () => status();
+    await user.click(screen.getByRole('button', { name: 'Track with Theta' }));
+    expect(await screen.findByTestId('theta-model-table')).toBeTruthy();
+    expect(screen.queryByRole('alert')).toBeNull();
   });
 
   it('has names that are shown as text', async () => {

@@ -25,7 +25,7 @@ export function ModelView({ session, actions }: Props): ReactElement {
   const words = useWords();
   const { model, failure, isUntracked } = snapshot;
   return (
-    <Frame testId="theta-model" isDone={model !== null || isUntracked} failure={isUntracked ? null : failure}>
+    <Frame testId="theta-model" isDone={model !== null || isUntracked} failure={failure}>
       {isUntracked && (
         <div className="theta-controls">
           <p>{words.__('Theta does not keep versions of this file yet.')}</p>

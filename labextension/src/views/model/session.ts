@@ -28,12 +28,14 @@ export class ModelSession extends Store<Snapshot> {
 
   /** Track it, and then show it. */
   readonly track = async (): Promise<void> => {
+    this.put({ failure: null });
     try {
       await this.backend.ask('track', { paths: [this.path] });
       announce('repository', this);
       await this.load();
     } catch (error) {
-      this.put({ failure: failureOf(error), isUntracked: false });
+      // It is as untracked as before: whoever knows what to do about it can try again.
+      this.put({ failure: failureOf(error) });
     }
   };
 
