@@ -49,6 +49,8 @@ describe('branches', () => {
     ['origin/rte', 'rte', ['origin']],
     ['origin/rte/two', 'rte/two', ['origin']],
     ['team/x/rte', 'rte', ['origin', 'team/x']],
+    ['team/x/rte', 'rte', ['team', 'team/x']],
+    ['team/y/rte', 'y/rte', ['team', 'team/x']],
     ['gone/rte', 'rte', []]
   ])('of remotes are switched to without the name of the remote: %s is %s', async (name, target, remotes) => {
     const { user, backend } = await showBranches([here, remote(name)], { remotes });

@@ -100,7 +100,7 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
   const { __ } = words;
   const { name, remote, subject, date, upstream } = branch;
   // What a remote calls it, without the remote's own name: Git makes a branch of that name, which follows it.
-  const whose = remotes.find(other => name.startsWith(`${other}/`)) ?? name.slice(0, name.indexOf('/'));
+  const whose = remoteOf(name, remotes);
   const target = remote ? name.slice(whose.length + 1) : name;
   const go = (): void => {
     if (!branch.current) {
@@ -152,4 +152,10 @@ function Row({ branch, remotes, index, isAt, current, canMerge, session, onFocus
       </span>
     </div>
   );
+}
+
+/** Whose branch it is: of remotes `team` and `team/x`, `team/x/rte` is of the second. One that is gone has no slash. */
+function remoteOf(name: string, remotes: readonly string[]): string {
+  const found = remotes.filter(remote => name.startsWith(`${remote}/`)).sort((a, b) => b.length - a.length);
+  return found[0] ?? name.slice(0, name.indexOf('/'));
 }
