@@ -1,6 +1,6 @@
 /** Names come from repositories that strangers made: they are text, and what cannot be seen in them is shown. */
-import { render, screen } from '@testing-library/react';
-import { describe, expect, it } from 'vitest';
+import { act, render, screen } from '@testing-library/react';
+import { describe, expect, it, vi } from 'vitest';
 
 import { BackendError } from '../src/api/backend';
 import { EmptyPanel, PanelView } from '../src/views/panel';
@@ -75,6 +75,18 @@ describe.each(NAMES)('%s', (_, name, text) => {
     };
     await session.push();
     expect((await screen.findByTestId('theta-failure')).textContent).toBe(text + text);
+    isTame();
+  });
+
+  it('is text in what goes on', async () => {
+    const { session, backend } = await show();
+    backend.hold('switch');
+    void session.switchTo(name);
+    const busy = screen.getByTestId('theta-busy');
+    await vi.waitFor(() => expect(busy.textContent).toBe(`Switching to ${text}…`));
+    act(() => backend.last('switch').options.onProgress?.({ what: name, done: 1, total: 2 }));
+    expect(busy.textContent).toBe(`Switching to ${text}… ${text}`);
+    expect(screen.getByRole('progressbar', { name: `Switching to ${text}…` })).toBeTruthy();
     isTame();
   });
 

@@ -8,6 +8,7 @@ import { NotebookActions, type INotebookTracker } from '@jupyterlab/notebook';
 
 import type { MergeQuestions } from '../api/merge';
 import { RestBackend } from '../api/rest';
+import { plainLines } from '../views/format';
 import type { Actions, Compared, Words } from '../views/panel/actions';
 import { FACTORY } from './documents';
 import { askIdentity } from './identity';
@@ -45,12 +46,23 @@ export function actionsOf(repository: string, { app, tabs, notebooks, words }: O
     confirm: async ({ title, body, accept, isDanger }) => {
       const ok = isDanger ? Dialog.warnButton({ label: accept }) : Dialog.okButton({ label: accept });
       // Where something may be lost, Enter loses nothing.
-      const { button } = await showDialog({ title, body, buttons: [cancel(), ok], defaultButton: isDanger ? 0 : 1 });
+      const { button } = await showDialog({
+        title: plainLines(title),
+        body: plainLines(body),
+        buttons: [cancel(), ok],
+        defaultButton: isDanger ? 0 : 1
+      });
       return button.accept;
     },
 
     ask: async ({ title, label, accept, value = '' }) => {
-      const options = { title, label, okLabel: accept, cancelLabel: words.__('Cancel'), text: value };
+      const options = {
+        title: plainLines(title),
+        label,
+        okLabel: accept,
+        cancelLabel: words.__('Cancel'),
+        text: value
+      };
       const { button, value: said } = await InputDialog.getText(options);
       const text = said?.trim();
       return button.accept && text ? text : null;
@@ -85,7 +97,9 @@ export function actionsOf(repository: string, { app, tabs, notebooks, words }: O
 }
 
 /** Tell something; errors stay until somebody has seen them, and a long text can be read to its end. */
-export function notify(message: string, kind: 'success' | 'info' | 'error', words: Words): void {
+export function notify(text: string, kind: 'success' | 'info' | 'error', words: Words): void {
+  // Names that strangers gave are in it.
+  const message = plainLines(text);
   const actions =
     message.length > MOST
       ? [

@@ -10,6 +10,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import type { PanelQuestions } from '../api/panel';
 import { RestBackend, find } from '../api/rest';
+import { plain } from '../views/format';
 import type { PanelSession } from '../views/panel';
 import type { Words } from '../views/panel/actions';
 import { notify } from './actions';
@@ -238,8 +239,9 @@ export function addCommands({ app, theta, palette, browsers }: Surroundings): vo
 /** Ask for a branch to merge; null if there is none, or none was chosen. */
 async function askBranch(repository: string, words: Words): Promise<string | null> {
   const { branches } = await new RestBackend<PanelQuestions>('panel', repository).ask('branches', {});
-  const items = branches.filter(({ current }) => !current).map(({ name }) => name);
-  if (!items.length) {
+  // By what is shown of each name, which is no other's: what `plain` writes a name cannot have.
+  const names = new Map(branches.filter(({ current }) => !current).map(({ name }) => [plain(name), name]));
+  if (!names.size) {
     notify(words.__('There is no other branch to merge.'), 'info', words);
     return null;
   }
@@ -248,7 +250,7 @@ async function askBranch(repository: string, words: Words): Promise<string | nul
     label: words.__('Branch to merge into the current one'),
     okLabel: words.__('Next'),
     cancelLabel: words.__('Cancel'),
-    items
+    items: [...names.keys()]
   });
-  return button.accept ? value : null;
+  return button.accept && value !== null ? (names.get(value) ?? null) : null;
 }

@@ -121,3 +121,11 @@ export function plain(text: string): string {
     return named[char] ?? `\\${letter}${code.toString(16).padStart(digits, '0')}`;
   });
 }
+
+/** The same, of what has lines: they stay, without the blanks around them. */
+export function plainLines(text: string): string {
+  return text
+    .split('\n')
+    .map(line => plain(line.trim()))
+    .join('\n');
+}

@@ -136,15 +136,14 @@ function Header({ name, status, session, isBusy }: HeaderProps): ReactElement {
 function Working({ snapshot: { busy }, session }: { snapshot: Snapshot; session: PanelSession }): ReactElement {
   const { __ } = useWords();
   const { progress } = busy ?? {};
+  // Names of branches and files are in it.
+  const label = plain(busy?.label ?? '');
   return (
     <div className="theta-working" role="status" data-testid="theta-busy">
       {busy && (
         <>
-          <span className="theta-path">{progress?.what ? `${busy.label} ${progress.what}` : busy.label}</span>
-          <progress
-            aria-label={busy.label}
-            {...(progress?.total ? { value: progress.done, max: progress.total } : {})}
-          />
+          <span className="theta-path">{progress?.what ? `${label} ${plain(progress.what)}` : label}</span>
+          <progress aria-label={label} {...(progress?.total ? { value: progress.done, max: progress.total } : {})} />
           {busy.canCancel && <Tool icon="cross" label={__('Cancel')} onClick={session.cancel} />}
         </>
       )}
