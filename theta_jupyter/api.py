@@ -378,7 +378,10 @@ class Repository:
             first, *rest = [settle(self.worktree, name, side, self.progress) for name in names]
             return Message(first, tuple(rest))
         if not names:
-            self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
+            try:
+                self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
+            except GitError as error:
+                raise _with_hint(error) from None
             return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}")
         self.worktree.git("checkout", "--quiet", *([self.worktree.resolve(ref)] if ref else []), "--", *names)
         # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
@@ -397,7 +400,7 @@ class Repository:
                 raise GitError(
                     f"there is no branch {branch!r}", hint=f"make it with: git theta switch -c {branch}"
                 ) from None
-            raise
+            raise _with_hint(error) from None
         return Message(
             f"on {'new ' if create else ''}branch {self.worktree.git('branch', '--show-current').decode().strip()}"
         )
@@ -594,6 +597,24 @@ def _asking(*, ask: bool) -> dict[str, str]:
     """What keeps Git, and what it starts, from asking in a terminal, where nobody may be there to answer."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force", "GCM_INTERACTIVE": "0"}
     return {} if ask else quiet
+
+
+_WAYS_OUT = (
+    ("your local changes", "commit or discard them first"),
+    ("untracked working tree files", "move them away or commit them first"),
+    ("you need to resolve your current index", "finish or abort first what is in progress"),
+    ("cannot switch branch while", "finish or abort first what is in progress"),
+)
+"""What Git says where it does not go elsewhere, and the next step."""
+
+
+def _with_hint(error: GitError) -> GitError:
+    """The same, with the next step in our words in place of Git's."""
+    hint = next((hint for said, hint in _WAYS_OUT if said in error.message.lower()), "")
+    if not hint:
+        return error
+    lines = [line for line in error.message.splitlines() if not line.startswith(("Please ", "Consider ", "Aborting"))]
+    return GitError("\n".join(line.removeprefix("error: ") for line in lines), hint=hint)
 
 
 def _ref(ref: str) -> list[str]:

@@ -45,9 +45,40 @@ def test_checkout_refuses_to_lose_changes(repo: Repo) -> None:
     write(b=1)
     repository.commit("second")
     mine = write(b=2)
-    with pytest.raises(GitError, match="would be overwritten"):
-        repository.checkout("HEAD~1")
+    repository.branch("other", "HEAD~1")
+    for go in (repository.checkout, repository.switch):
+        with pytest.raises(GitError) as caught:
+            go("other")
+        said = "Your local changes to the following files would be overwritten by checkout:"
+        assert (caught.value.message, caught.value.hint) == (f"{said}\n\t{MODEL}", "commit or discard them first")
     assert repo.read() == mine
+
+
+def test_switching_says_what_is_in_the_way(conflict: Repo) -> None:
+    repository = Repository()
+    with pytest.raises(GitError, match=r"resolve your current index|while merging") as caught:
+        repository.switch("theirs")
+    assert caught.value.hint == "finish or abort first what is in progress"
+    conflict.git("merge", "--abort")
+    repository.switch("theirs")
+    (conflict.top / "notes.txt").write_text("theirs")
+    conflict.git("add", "notes.txt")
+    repository.commit("notes", staged=True)
+    repository.switch("main")
+    (conflict.top / "notes.txt").write_text("mine")
+    write(b=9)
+    with pytest.raises(GitError) as caught:
+        repository.switch("theirs")
+    # Both kinds at once: Git names them all.
+    assert [line for line in caught.value.message.splitlines() if line.startswith("\t")] == [
+        f"\t{MODEL}",
+        "\tnotes.txt",
+    ]
+    assert "error:" not in caught.value.message
+    write(b=1, a=1)
+    with pytest.raises(GitError) as caught:
+        repository.switch("theirs")
+    assert caught.value.hint == "move them away or commit them first"
 
 
 def test_checkout_of_a_folder_replaces_manifests(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
