@@ -255,7 +255,7 @@ def named(worktree: Worktree, commit: str, words: str = "") -> Named:
         *("for-each-ref", f"--points-at={commit}", "--format=%(refname:short)"),
         *("refs/heads", "refs/remotes", "refs/tags"),
     )
-    names = [name for name in out.decode(errors="replace").splitlines() if not name.endswith("/HEAD")]
+    names = [name for name in out.decode(errors="replace").split("\n")[:-1] if not name.endswith("/HEAD")]
     name = next((name for name in names if f"'{name}'" in words), names[0] if names else commit[:7])
     return Named(name, _subject(worktree, commit), commit)
 

@@ -292,7 +292,9 @@ def _refs(worktree: Worktree) -> dict[str, list[str]]:
     """Branches and tags by what they point at; a tag may point at anything."""
     names: dict[str, list[str]] = {}
     what = "--format=%(objectname) %(*objectname) %(refname:lstrip=2)"
-    for line in worktree.git("for-each-ref", what, "refs/heads", "refs/tags").decode(errors="replace").splitlines():
+    # Not by splitlines(): a name may hold what that takes for the end of a line.
+    lines = worktree.git("for-each-ref", what, "refs/heads", "refs/tags").decode(errors="replace").split("\n")
+    for line in lines[:-1]:
         own, target, name = line.split(" ", 2)
         names.setdefault(target or own, []).append(name)
     return names

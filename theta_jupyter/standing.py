@@ -86,7 +86,8 @@ def names(worktree: Worktree) -> dict[str, list[Name]]:
     fields = ("objectname", "*objectname", "HEAD", "symref", "refname")
     form = "%00".join(f"%({field})" for field in fields)
     out = worktree.git("for-each-ref", f"--format={form}", *(f"refs/{kind}" for kind in _KINDS))
-    for line in out.decode(errors="replace").splitlines():
+    # Not by splitlines(): a name may hold what that takes for the end of a line.
+    for line in out.decode(errors="replace").split("\n")[:-1]:
         own, target, here, symref, ref = line.split("\0")
         _, kind, name = ref.split("/", 2)
         if not symref:
@@ -96,7 +97,7 @@ def names(worktree: Worktree) -> dict[str, list[Name]]:
 
 def remotes(worktree: Worktree) -> list[str]:
     """What remotes are called, ``origin`` first."""
-    found = worktree.git("remote").decode(errors="replace").splitlines()
+    found = worktree.git("remote").decode(errors="replace").split("\n")[:-1]
     return sorted(found, key=lambda name: (name != "origin", name))
 
 

@@ -270,7 +270,27 @@ def test_what_questions_are_told_is_checked(client: Client, name: str) -> None:
         assert client.refused(name, question, **told)[0] == 409, question
 
 
-@pytest.mark.parametrize("ref", ["--help", "-f", "", "a..b", "a b", "a\nb", "x:y"])
+NO_NAMES = [
+    "--help",
+    "-f",
+    "",
+    "a..b",
+    "a b",
+    "a\nb",
+    "x:y",
+    "a\x1bb",
+    "a\x7fb",
+    "a\x9bb",
+    "@",
+    "a@{1}",
+    "/a",
+    "a//b",
+    "a/",
+]
+NO_NAMES += [".a", "a/.b", "a.lock", "a.lock/b", "a.", "a~1", "a^", "a?", "a*", "a[", "a\\b"]
+
+
+@pytest.mark.parametrize("ref", NO_NAMES)
 def test_what_names_a_branch_is_no_option(ref: str, client: Client, place: Repo, name: str) -> None:
     for question, told in (
         ("switch", {"branch": ref}),
@@ -283,6 +303,32 @@ def test_what_names_a_branch_is_no_option(ref: str, client: Client, place: Repo,
     sent = client.send("POST", "ask/diff/diff", {"repository": name, "of": {"old": "--output=x"}})
     assert sent.status_code == 409
     assert not (place.top / "x").exists()
+
+
+ODD_NAMES = ["a\u202egnp", "\u200b", "a\u2028b", "a\u00a0b", "\u00e9/\U0001f600", "a.b/c-", "a@b{", "<b>$(x)'\"&;|`"]
+
+
+@pytest.mark.parametrize("odd", ODD_NAMES)
+def test_what_git_calls_a_branch_may_be_named(odd: str, client: Client, place: Repo, name: str) -> None:
+    place.git("check-ref-format", "--branch", odd)
+    client.ask(name, "create_branch", name=odd)
+    change(place, a=1)
+    client.ask(name, "commit", message="odd")
+    assert client.ask(name, "status")["branch"] == odd
+    assert client.ask(name, "history")["commits"][0]["refs"] == [{"name": odd, "kind": "branch", "current": True}]
+    client.ask(name, "switch", branch="main")
+    assert {one["name"] for one in client.ask(name, "branches")["branches"]} == {"main", odd}
+    client.ask(name, "create_branch", name="next", start=odd)
+    client.ask(name, "switch", branch="main")
+    client.ask(name, "restore", ref=odd, path=MODEL)
+    assert place.read() == safetensors(a=1)
+    client.ask(name, "discard", paths=[MODEL])
+    of = {"old": "main", "new": odd, "path": MODEL}
+    assert [file["path"] for file in client.ask(name, "diff", view="diff", of=of)["files"]] == [MODEL]
+    client.ask(name, "merge", branch=odd)
+    assert place.read() == safetensors(a=1)
+    client.ask(name, "delete_branch", name=odd)
+    assert {one["name"] for one in client.ask(name, "branches")["branches"]} == {"main", "next"}
 
 
 # Everything a newcomer does.

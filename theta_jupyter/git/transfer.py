@@ -151,7 +151,7 @@ def heads(worktree: Worktree, url: str) -> list[str]:
         out = worktree.git("ls-remote", "--heads", "--tags", "--refs", "--", url, env={"GIT_TERMINAL_PROMPT": "0"})
     except GitError:
         return []
-    return _here(worktree, (line.partition("\t")[0] for line in out.decode(errors="replace").splitlines()))
+    return _here(worktree, (line.partition("\t")[0] for line in out.decode(errors="replace").split("\n")[:-1]))
 
 
 def objects_between(worktree: Worktree, new: Iterable[str], known: Iterable[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import threading
 import typing
 from collections import OrderedDict
@@ -36,6 +37,8 @@ __all__ = ["Asked", "Of", "UnknownError", "Views", "questions", "told_type"]
 
 _HINTS = {"Progress": object}
 """Names that annotations of questions use, and that need not be known when they run."""
+_CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What no version is named by: control characters, and halves of characters."""
 MOST = 16
 """Diffs and merges that are remembered, with what was measured for them."""
 
@@ -205,7 +208,7 @@ class Views:
         # The first thing that a view asks is which files differ: then it is looked at anew.
         if view is None or question == "diff":
             for ref in (of.old, of.new):
-                if ref.startswith("-") or not ref.isprintable():
+                if ref.startswith("-") or _CONTROL.search(ref):
                     raise RequestError(f"{ref!r} names no version")
             paths = [self.inside((top / inside(of.path)).relative_to(self.root).as_posix())] if of.path else []
             view = DiffView(Repository(top, progress).diff(of.old or EMPTY, of.new, paths))

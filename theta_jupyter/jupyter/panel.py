@@ -7,6 +7,7 @@ commit or a branch is never an option.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, get_args
 
 from theta_jupyter import changes, history, standing
@@ -31,6 +32,11 @@ __all__ = ["PanelView", "inside"]
 
 PAGE = 50
 MOST = 500
+_NO_NAME = re.compile(
+    r"[\0-\x20\x7f-\x9f\ud800-\udfff~^:?*\[\\]"  # blanks, control characters, halves of characters, Git's own signs
+    r"|\.\.|//|@\{|(?:^|/)\.|\.lock(?:/|\Z)|\.\Z|^[-/]|/\Z|^@?\Z"
+)
+"""What ``git check-ref-format`` refuses, and what would be an option. A name may be odd, and still has to be told."""
 
 
 class PanelView:
@@ -241,7 +247,7 @@ def inside(path: str) -> str:
 
 def _ref(ref: str) -> str:
     """What may name a commit or a branch."""
-    if not ref.isprintable() or ref.startswith("-") or ".." in ref or not ref or set(ref) & set(" ~^:?*[\\"):
+    if _NO_NAME.search(ref):
         raise RequestError(f"{ref!r} is no name of a branch or a commit")
     return ref
 
