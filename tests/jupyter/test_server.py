@@ -423,6 +423,23 @@ def test_a_model_in_a_version(client: Client, place: Repo, name: str) -> None:
     assert client.refused(name, "model", path="nothing.pt")[0] == 409
 
 
+def test_the_history_of_a_model_is_that_of_its_version(client: Client, place: Repo, name: str) -> None:
+    client.ask(name, "create_branch", name="rte")
+    change(place, b=1)
+    client.ask(name, "commit", message="on rte")
+    client.ask(name, "switch", branch="main")
+    change(place, b=2)
+    client.ask(name, "commit", message="on main")
+
+    def subjects(ref: str = "") -> list[str]:
+        return [commit["subject"] for commit in client.ask(name, "model", path=MODEL, ref=ref)["commits"]]
+
+    assert subjects() == ["on main", "first"]
+    assert subjects(ref=place.head("rte")) == ["on rte", "first"]
+    # The panel's own history has all.
+    assert {commit["subject"] for commit in client.ask(name, "history")["commits"]} == {"on main", "on rte", "first"}
+
+
 def test_a_diff_is_looked_at_and_measured(client: Client, place: Repo, name: str) -> None:
     change(place, b=1, wide=1)
     of = {"old": "HEAD", "new": "", "path": MODEL}

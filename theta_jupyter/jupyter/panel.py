@@ -112,13 +112,13 @@ class PanelView:
         return told.Branches(branches=heads, remotes=tuple(standing.remotes(self._worktree)))
 
     def model(self, path: str, ref: str = "") -> told.Model:
-        """Look at a model: its tensors, as far as its manifest tells, and the commits that changed it."""
+        """Look at a model: its tensors, as far as its manifest tells, and the commits that made it what it is."""
         found = changes.manifests(self._worktree, _ref(ref) if ref else changes.WORK_TREE, [inside(path)])
         if path not in found:
             raise RequestError(f"{path} is no tracked model", hint="track it first")
         manifest = found[path]
         names = self._names()
-        commits = history.page(self._worktree, 0, PAGE, [path]).commits
+        commits = history.log(self._worktree, ref or "HEAD", [path], PAGE).commits
         where = f", ref={ref[:12]!r}" if ref else ""
         return told.Model(
             path=path,

@@ -297,7 +297,7 @@ class Model:
     size, stored
         Bytes of the file, and of all objects it needs.
     commits
-        That changed it, the newest first.
+        That changed it on the way to this version, the newest first: those of other branches are not among them.
     code
         Python that loads it.
     """

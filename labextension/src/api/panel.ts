@@ -138,7 +138,7 @@ export interface Model {
   /** Bytes of the file, and of all objects it needs. */
   stored: number;
   tensors: ModelTensor[];
-  /** That changed it, the newest first. */
+  /** That changed it on the way to this version, the newest first: those of other branches are not among them. */
   commits: Commit[];
   /** Python that loads it. */
   code: string;
@@ -220,7 +220,7 @@ export interface PanelQuestions {
   history(told: { skip?: number; limit?: number; path?: string }): Page;
   /** Ask for branches and remotes. */
   branches(told: Record<string, never>): Branches;
-  /** Look at a model: its tensors, as far as its manifest tells, and the commits that changed it. */
+  /** Look at a model: its tensors, as far as its manifest tells, and the commits that made it what it is. */
   model(told: { path: string; ref?: string }): Model;
   /** Say in whose name to commit, in this repository. */
   identify(told: { name: string; email: string }): Done;
