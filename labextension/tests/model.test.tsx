@@ -96,7 +96,7 @@ describe('a model', () => {
     expect(screen.getByRole('heading', { name: 'models/a.safetensors' })).toBeTruthy();
     expect(screen.getByText('work tree')).toBeTruthy();
     expect(texts('[data-testid="theta-model-facts"] span')).toEqual([
-      ...['safetensors', '2 tensors', '30 k parameters', '1 MB stored (of 4 MB)']
+      ...['safetensors', '2 tensors', '30 k parameters', '4 MB; needs 1 MB in the store']
     ]);
   });
 

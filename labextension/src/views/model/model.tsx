@@ -97,7 +97,8 @@ function factsOf({ format, opaque, tensors, size, stored }: Model, words: Words)
           words._n('%2 parameter', '%2 parameters', values, countText(values))
         ]
       : []),
-    words.__('%1 stored (of %2)', sizeText(stored), sizeText(size))
+    // All that it is rebuilt from, which other versions rest on as well: that may be more than the file.
+    words.__('%1; needs %2 in the store', sizeText(size), sizeText(stored))
   ];
 }
 
