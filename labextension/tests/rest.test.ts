@@ -166,7 +166,10 @@ describe('giving up', () => {
         controller.abort();
         throw new DOMException('aborted', 'AbortError');
       },
-      new Response(null, { status: 204 })
+      new Response(null, { status: 204 }),
+      // It has not looked up yet.
+      json(202, { task: 't1' }),
+      json(409, { message: 'interrupted', hint: '' })
     );
     const error = await failed(panel(settings).ask('push', {}, { signal: controller.signal }));
     expect(error).toBeInstanceOf(BackendError);
@@ -174,10 +177,41 @@ describe('giving up', () => {
     expect(paths(sent)).toEqual([
       'POST /user/ann/theta/ask/panel/push',
       'GET /user/ann/theta/tasks/t1',
-      'DELETE /user/ann/theta/tasks/t1'
+      'DELETE /user/ann/theta/tasks/t1',
+      'GET /user/ann/theta/tasks/t1',
+      'GET /user/ann/theta/tasks/t1'
     ]);
-    // The last one must reach the server all the same.
-    expect(sent.map(({ isGivenUp }) => isGivenUp())).toEqual([false, true, false]);
+    // The last ones must reach the server all the same.
+    expect(sent.map(({ isGivenUp }) => isGivenUp())).toEqual([false, true, false, false, false]);
+  });
+
+  it('tells of what came to its end all the same', async () => {
+    const controller = new AbortController();
+    const { settings } = server(
+      json(202, { task: 't1' }),
+      () => {
+        controller.abort();
+        throw new DOMException('aborted', 'AbortError');
+      },
+      new Response(null, { status: 204 }),
+      json(200, { result: { message: 'pushed', details: [] } })
+    );
+    expect(await panel(settings).ask('push', {}, { signal: controller.signal })).toMatchObject({ message: 'pushed' });
+  });
+
+  it('does not wait for ever', async () => {
+    const controller = new AbortController();
+    const { sent, settings } = server(
+      () => {
+        controller.abort();
+        return json(202, { task: 't1' });
+      },
+      ...Array.from({ length: 50 }, () => () => json(202, { task: 't1' }))
+    );
+    expect(await failed(panel(settings).ask('push', {}, { signal: controller.signal }))).toMatchObject({
+      message: 'it was cancelled'
+    });
+    expect(sent.length).toBeLessThan(20);
   });
 
   it('cancels a task whose number is not known yet, once it is', async () => {
@@ -188,13 +222,14 @@ describe('giving up', () => {
         expect(isGivenUp()).toBe(false);
         return json(202, { task: 't1' });
       },
-      ({ method }) => (method === 'GET' ? json(202, { task: 't1' }) : new Response(null, { status: 204 })),
-      new Response(null, { status: 204 })
+      json(202, { task: 't1' }),
+      new Response(null, { status: 204 }),
+      json(409, { message: 'interrupted', hint: '' })
     );
     expect(await failed(panel(settings).ask('push', {}, { signal: controller.signal }))).toMatchObject({
       message: 'it was cancelled'
     });
-    expect(paths(sent).at(-1)).toBe('DELETE /user/ann/theta/tasks/t1');
+    expect(paths(sent)).toContain('DELETE /user/ann/theta/tasks/t1');
   });
 
   it('is done even if the task is over before it can be cancelled', async () => {

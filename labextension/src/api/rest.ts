@@ -1,7 +1,8 @@
 /**
  * Asks the server, which answers for every repository below its root.
  *
- * An answer that takes longer than a moment is a task: it is asked after until it is there, and can be cancelled.
+ * An answer that takes longer than a moment is a task: it is asked after until it is there, and can be cancelled. Then
+ * it ends when it next looks up, and so does the question: whatever comes after it finds it over.
  */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
@@ -59,6 +60,9 @@ export async function init(path: string): Promise<Done> {
   return (await answerOf(ServerConnection.makeSettings(), ['init'], { path })) as Done;
 }
 
+/** How often the server is asked whether a task that was cancelled is over; it waits a second each time. */
+const PATIENCE = 10;
+
 /** Ask, and wait for as long as it takes. */
 async function answerOf(
   settings: ServerConnection.ISettings,
@@ -86,7 +90,12 @@ async function answerOf(
     if (signal?.aborted && answer.task !== undefined) {
       // It may come to its end just now, and then there is nothing to cancel.
       await request(settings, 'DELETE', ['tasks', task]).catch(() => undefined);
-      throw cancelled();
+      for (let tries = 0; answer.task !== undefined && tries < PATIENCE; tries++) {
+        answer = await request(settings, 'GET', ['tasks', task]).catch(() => ({}));
+      }
+      if (answer.result === undefined) {
+        throw cancelled();
+      }
     }
   }
   return answer.result;
