@@ -368,6 +368,20 @@ describe('history', () => {
     expect(screen.queryByRole('button', { name: 'Try again' })).toBeNull();
   });
 
+  it('says how long ago a commit was made, also when time has passed', async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-01-02T03:04:50Z') });
+    try {
+      const { session } = await show({ commits: [commit('c0', { date: '2026-01-02T03:04:40Z' })] });
+      const note = (): string | undefined => row('history', 0).querySelector('.theta-line-note')?.textContent;
+      expect(note()).toBe('now');
+      vi.setSystemTime(new Date('2026-01-02T03:07:00Z'));
+      await act(() => session.poll());
+      expect(note()).toBe('2 min');
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('can be reached by Tab wherever one has scrolled to', async () => {
     await show({ commits: line(50) });
     await scroll(30 * 28);

@@ -78,6 +78,59 @@ describe('looking', () => {
     expect(session.get().busy).toBeNull();
   });
 
+  it('lets a long look be given up, and does not begin another unasked', async () => {
+    const { session, backend, world } = await ready();
+    backend.hold('status');
+    void session.refresh();
+    const { options, reject } = backend.last('status');
+    options.signal?.addEventListener('abort', () => reject(new BackendError('it was cancelled')));
+    const progress = { what: 'model', done: 1, total: 2 };
+    options.onProgress?.(progress);
+    expect(session.get().busy?.canCancel).toBe(false);
+    await vi.advanceTimersByTimeAsync(GIVEN_UP);
+    options.onProgress?.(progress);
+    expect(session.get().busy).toMatchObject({ canCancel: true, progress });
+    session.cancel();
+    expect(session.get().busy).toEqual({ label: 'Giving up…', progress: null, canCancel: false });
+    await settle();
+    expect(session.get()).toMatchObject({ busy: null, failure: null });
+    expect(session.get().unseen).toEqual({
+      message: 'Looking at what changed was given up.',
+      hint: 'Refresh to look again.'
+    });
+    const looks = backend.of('status').length;
+    world.pulse = { key: 'k2', merge: 'm1' };
+    await session.poll();
+    expect(backend.of('status')).toHaveLength(looks);
+    void session.refresh();
+    expect(backend.last('status').options.signal?.aborted).toBe(false);
+    backend.last('status').resolve(status({ key: 'k2' }));
+    await settle();
+    expect(session.get()).toMatchObject({ unseen: null, status: { key: 'k2' } });
+  });
+
+  it('gives up all looks, also those that others have overtaken', async () => {
+    const { session, backend } = await ready();
+    backend.hold('status');
+    void session.refresh();
+    void session.refresh();
+    session.cancel();
+    expect(backend.of('status').map(({ options }) => options.signal?.aborted)).toEqual([false, true, true]);
+    void session.refresh();
+    expect(backend.last('status').options.signal?.aborted).toBe(false);
+  });
+
+  it('gives up a change rather than a look', async () => {
+    const { session, backend } = await ready();
+    backend.hold('status', 'push');
+    void session.refresh();
+    void session.push();
+    await settle();
+    session.cancel();
+    expect(backend.last('push').options.signal?.aborted).toBe(true);
+    expect(backend.last('status').options.signal?.aborted).toBe(false);
+  });
+
   it('looks again when the page says that something has changed', async () => {
     const { backend } = await ready();
     announce('merge', {});
@@ -150,6 +203,19 @@ describe('polling', () => {
     expect(backend.of('status')).toHaveLength(2);
   });
 
+  it('has all drawn anew once a minute: how long ago something was is written in it', async () => {
+    vi.setSystemTime(new Date('2026-01-02T03:04:30Z'));
+    const { session } = await ready();
+    await session.poll();
+    const first = session.get();
+    await vi.advanceTimersByTimeAsync(29_000);
+    await session.poll();
+    expect(session.get()).toBe(first);
+    await vi.advanceTimersByTimeAsync(1000);
+    await session.poll();
+    expect(session.get()).not.toBe(first);
+  });
+
   it('says that nobody answers, and sees again when somebody does', async () => {
     const { session, backend, world } = await ready();
     backend.answers['pulse'] = () => {
@@ -219,6 +285,18 @@ describe('older commits', () => {
     backend.answers['history'] = () => ({ commits: line(120).slice(48), more: false, head: 'c0' });
     await session.more();
     expect(session.get().commits.map(({ id }) => id)).toEqual(line(120).map(({ id }) => id));
+  });
+
+  it('are more from the start if that is set', async () => {
+    const { session, backend } = await ready({ commits: line(120) }, { pageSize: 50 });
+    session.setPageSize(80);
+    await settle();
+    expect(session.get().commits).toHaveLength(80);
+    session.setPageSize(80);
+    session.setPageSize(20);
+    await settle();
+    expect(backend.of('history')).toHaveLength(2);
+    expect(session.get().commits).toHaveLength(80);
   });
 
   it('say why they do not come', async () => {
@@ -311,6 +389,9 @@ describe('changing', () => {
     expect(session.get().busy?.canCancel).toBe(false);
     await vi.advanceTimersByTimeAsync(1);
     expect(session.get().busy?.canCancel).toBe(true);
+    session.cancel();
+    backend.last('push').options.onProgress?.({ what: 'objects', done: 4, total: 9 });
+    expect(session.get()).toMatchObject({ isBusy: true, busy: { label: 'Giving up…', canCancel: false } });
     backend.last('push').resolve({ message: 'pushed', details: [] });
     await settle();
     expect(session.get()).toMatchObject({ busy: null, isBusy: false });

@@ -49,7 +49,10 @@ export class Theta {
       actionsOf: this.actionsOf
     });
     this.place.changed.connect(() => this.signal.emit());
-    this.settings.changed.connect(() => this.signal.emit());
+    this.settings.changed.connect(() => {
+      this.sessions.forEach(session => session.setPageSize(this.settings.now.historyLength));
+      this.signal.emit();
+    });
     hear(this, topic => {
       if (topic === 'repository' && this.place.found?.ready === false) {
         void this.place.look();

@@ -2,7 +2,8 @@
  * The conversation of the panel with who answers it, and all it has learned so far.
  *
  * Looking and changing are apart. Looks may overtake each other, and only the newest is heeded; changes go one after the
- * other, can be given up, and are followed by a look at all they may have touched. What went wrong stays to be read.
+ * other, and are followed by a look at all they may have touched. Either can be given up. What went wrong stays to be
+ * read.
  */
 import type { AskOptions, Backend, Progress } from '../../api/backend';
 import type { MergeQuestions, Values } from '../../api/merge';
@@ -16,6 +17,7 @@ export const SHOWN = 300;
 export const GIVEN_UP = 2000;
 /** Commits that are asked for at once, at most. */
 const MOST = 500;
+const MINUTE = 60_000;
 
 export type Section = 'conflicts' | 'changes' | 'history' | 'branches';
 
@@ -53,6 +55,8 @@ export interface Snapshot {
   shown: string;
   /** The commit that another is to be compared with. */
   comparing: string;
+  /** The minute of the last poll: with a new one, all is drawn again, and so is how long ago something was. */
+  minute: number;
 }
 
 export interface Options {
@@ -69,7 +73,11 @@ export class PanelSession extends Store<Snapshot> {
   private readonly unhear: () => void;
   /** Looks are numbered: an answer that another question has overtaken is not heeded. */
   private run = 0;
-  private isLooking = false;
+  /** Gives up the looks that are underway; null if none is. */
+  private looking: AbortController | null = null;
+  /** Whether the last look was given up: then polls do not begin another. */
+  private isGivenUp = false;
+  private pageSize: number;
   private isPaging = false;
   private merge = '';
   /** Changes wait for each other. */
@@ -80,14 +88,15 @@ export class PanelSession extends Store<Snapshot> {
     private readonly backend: Backend<PanelQuestions>,
     private readonly merges: Backend<MergeQuestions>,
     private readonly actions: Actions,
-    private readonly options: Options
+    options: Options
   ) {
     super({
       ...{ status: null, commits: [], more: false, isStuck: false, head: '', hasHistory: false, branches: null },
-      ...{ busy: null, isBusy: false, failure: null, unseen: null, message: '', shown: '', comparing: '' },
+      ...{ busy: null, isBusy: false, failure: null, unseen: null, message: '', shown: '', comparing: '', minute: 0 },
       open: { ...OPEN, ...options.open }
     });
     this.words = loose(options.words);
+    this.pageSize = options.pageSize;
     this.unhear = hear(this, () => void this.refresh());
     void this.refresh();
   }
@@ -120,22 +129,40 @@ export class PanelSession extends Store<Snapshot> {
 
   readonly forgive = (): void => this.put({ failure: null });
 
+  /** Show so many commits at first, from now on; more of them come at once. */
+  readonly setPageSize = (pageSize: number): void => {
+    const isMore = pageSize > this.pageSize;
+    this.pageSize = pageSize;
+    if (isMore) {
+      void this.refresh();
+    }
+  };
+
   // Looking.
 
   /** Look at everything. */
   readonly refresh = async (): Promise<void> => {
     const run = ++this.run;
-    this.isLooking = true;
+    const { __ } = this.words;
+    // One for all that overtake each other: whoever gives up one of them wants none.
+    const controller = this.looking?.signal.aborted === false ? this.looking : new AbortController();
+    this.looking = controller;
+    const { signal } = controller;
+    const since = Date.now();
+    this.isGivenUp = false;
     const isWanted = (): boolean => run === this.run && !this.isDisposed;
-    const limit = Math.min(MOST, Math.max(this.options.pageSize, this.snapshot.commits.length));
+    const limit = Math.min(MOST, Math.max(this.pageSize, this.snapshot.commits.length));
     const onProgress = (progress: Progress): void => {
-      if (isWanted() && !this.givingUp) {
-        this.put({ busy: { label: this.words.__('Looking at what changed…'), progress, canCancel: false } });
+      if (isWanted() && !this.givingUp && !signal.aborted) {
+        const canCancel = Date.now() - since >= GIVEN_UP;
+        this.put({ busy: { label: __('Looking at what changed…'), progress, canCancel } });
       }
     };
     const looks = [
-      this.backend.ask('status', {}, { onProgress }).then(status => isWanted() && this.put({ status, unseen: null })),
-      this.backend.ask('history', { limit }).then(page => {
+      this.backend
+        .ask('status', {}, { onProgress, signal })
+        .then(status => isWanted() && this.put({ status, unseen: null })),
+      this.backend.ask('history', { limit }, { signal }).then(page => {
         if (isWanted()) {
           const { commits: last } = this.snapshot;
           const end = last.findIndex(({ id }) => id === page.commits.at(-1)?.id);
@@ -145,13 +172,15 @@ export class PanelSession extends Store<Snapshot> {
           this.put({ commits, more, isStuck: false, head: page.head, hasHistory: true });
         }
       }),
-      this.backend.ask('branches', {}).then(branches => isWanted() && this.put({ branches }))
+      this.backend.ask('branches', {}, { signal }).then(branches => isWanted() && this.put({ branches }))
     ];
     const failed = (await Promise.allSettled(looks)).find(look => look.status === 'rejected');
     if (isWanted()) {
-      this.isLooking = false;
+      this.looking = null;
       if (failed) {
-        this.put({ unseen: failureOf(failed.reason) });
+        this.isGivenUp = signal.aborted;
+        const unseen = { message: __('Looking at what changed was given up.'), hint: __('Refresh to look again.') };
+        this.put({ unseen: signal.aborted ? unseen : failureOf(failed.reason) });
       }
       if (!this.givingUp) {
         this.put({ busy: null });
@@ -162,6 +191,10 @@ export class PanelSession extends Store<Snapshot> {
   /** Look only if something has happened. */
   readonly poll = async (): Promise<void> => {
     const run = this.run;
+    const minute = Math.floor(Date.now() / MINUTE);
+    if (minute !== this.snapshot.minute) {
+      this.put({ minute });
+    }
     try {
       const { key, merge } = await this.backend.ask('pulse', {});
       if (this.merge && merge !== this.merge) {
@@ -170,7 +203,7 @@ export class PanelSession extends Store<Snapshot> {
       this.merge = merge;
       const { status, unseen } = this.snapshot;
       // While a look is underway, its answer says when it was true; a change is followed by a look.
-      const isIdle = run === this.run && !this.isLooking && !this.givingUp;
+      const isIdle = run === this.run && !this.looking && !this.givingUp && !this.isGivenUp;
       if (isIdle && (unseen || (status && key !== status.key))) {
         if (status) {
           announce('repository', this);
@@ -178,6 +211,8 @@ export class PanelSession extends Store<Snapshot> {
         await this.refresh();
       }
     } catch (error) {
+      // Once it answers again, it may be another server: that is looked at.
+      this.isGivenUp = false;
       this.put({ unseen: failureOf(error) });
     }
   };
@@ -193,7 +228,7 @@ export class PanelSession extends Store<Snapshot> {
     try {
       const page = await this.backend.ask('history', {
         skip: commits.length,
-        limit: Math.max(this.options.pageSize, 100)
+        limit: Math.max(this.pageSize, 100)
       });
       isOutdated = commits !== this.snapshot.commits;
       if (!isOutdated) {
@@ -337,8 +372,15 @@ export class PanelSession extends Store<Snapshot> {
     }
   };
 
-  /** Give up what goes on. */
-  readonly cancel = (): void => this.givingUp?.abort();
+  /** Give up what goes on: what is being changed, or else the look. */
+  readonly cancel = (): void => {
+    const { busy } = this.snapshot;
+    (this.givingUp ?? this.looking)?.abort();
+    if (busy) {
+      // It ends when it next looks up.
+      this.put({ busy: { label: this.words.__('Giving up…'), progress: null, canCancel: false } });
+    }
+  };
 
   /** Whether one commit comes before another, as far as the history is known. */
   private isBefore(id: string, other: string): boolean {
@@ -370,7 +412,7 @@ export class PanelSession extends Store<Snapshot> {
     let isShown = false;
     const tell = (part: Partial<Busy>): void => {
       busy = { ...busy, ...part };
-      if (isShown) {
+      if (isShown && !controller.signal.aborted) {
         this.put({ busy });
       }
     };
