@@ -388,6 +388,16 @@ CUT = """() => [...document.querySelectorAll('.theta-number, .theta-line-note, .
     .map(element => element.textContent)"""
 """Numbers and buttons that have less room than they need."""
 
+SIDEWAYS = """() => [...document.querySelectorAll('.theta-table')]
+    .filter(element => element.checkVisibility() && element.scrollWidth > element.clientWidth)
+    .map(element => `${element.dataset.testid}: ${element.scrollWidth} in ${element.clientWidth}`)"""
+"""Tables that have to be scrolled sideways to be read."""
+
+BROKEN = """() => [...document.querySelectorAll('.theta-values td:first-child')]
+    .filter(element => element.checkVisibility() && element.offsetHeight > 30)
+    .map(element => element.textContent)"""
+"""Names of versions that do not stay on their line."""
+
 PICTURED = """
 import shutil
 import sys
@@ -510,7 +520,8 @@ def test_pictures(
     {"panel": picture_panel, "panel-merge": picture_merge, "model": picture_model}[picture](page)
     tabs(page, "Launcher").locator(".lm-TabBar-tabCloseIcon").click()
     page.evaluate("() => document.activeElement.blur()")
-    assert page.evaluate(CUT) == []
+    for wrong in (CUT, SIDEWAYS, BROKEN):
+        assert page.evaluate(wrong) == []
     for theme in ("Dark", "Light"):
         use_theme(theme)
         page.mouse.move(640, 798)

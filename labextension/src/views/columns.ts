@@ -24,6 +24,9 @@ import {
 } from './format';
 import { isUnmeasured, type Column } from './state';
 
+/** Pixels from which on there is room for more columns, and for all. */
+export const WIDTHS = [700, 1060];
+
 export interface Heading {
   column: Column;
   text: string;
@@ -33,8 +36,8 @@ export interface Heading {
   width?: number;
   /** or as many letters as the widest cell, up to so many. */
   most?: number;
-  /** Left out where there is little room. */
-  isMinor?: boolean;
+  /** Left out where there is less room: how many of `WIDTHS` it takes. */
+  from?: number;
   /** Empty until measured. */
   isMeasured?: boolean;
   cell: (tensor: Tensor) => string;
@@ -57,15 +60,15 @@ const HEADINGS: readonly Heading[] = [
   },
   { column: 'name', text: 'tensor', title: 'Name of the tensor', cell: nameOf },
   {
-    ...{ column: 'dtype', text: 'dtype', title: 'Type of the values', most: 13, isMinor: true },
+    ...{ column: 'dtype', text: 'dtype', title: 'Type of the values', most: 13, from: 2 },
     cell: t => changeOf(t.old_dtype, t.dtype)
   },
   {
-    ...{ column: 'shape', text: 'shape', title: 'Shape', most: 25, isMinor: true },
+    ...{ column: 'shape', text: 'shape', title: 'Shape', most: 25, from: 1 },
     cell: ({ old_shape, shape }) => changeOf(old_shape ? shapeText(old_shape) : '', shapeText(shape))
   },
   {
-    ...{ column: 'size', text: 'params', title: 'Number of values', isNumber: true, width: 72, isMinor: true },
+    ...{ column: 'size', text: 'params', title: 'Number of values', isNumber: true, width: 72, from: 2 },
     cell: ({ size }) => countText(size),
     full: ({ size }) => String(size)
   },
@@ -96,7 +99,7 @@ const HEADINGS: readonly Heading[] = [
     full: ({ cosine }) => exactly(cosine)
   },
   {
-    ...{ column: 'changed', text: 'values', title: 'Share of values that changed', isNumber: true, width: 72 },
+    ...{ column: 'changed', text: 'values', title: 'Share of values that changed', isNumber: true, width: 72, from: 2 },
     isMeasured: true,
     cell: ({ changed }) => orNothing(changed, percentText),
     full: ({ changed }) => exactly(changed)
@@ -126,12 +129,13 @@ function relativeOf(tensor: Tensor): string {
   return isComparable(tensor) ? relativeText(relativeValue(tensor), tensor.estimated) : '';
 }
 
-/** The columns that have something to say of some tensors, or will have once these are measured. */
-export function headingsOf(tensors: readonly Tensor[], isNarrow: boolean): Heading[] {
+/** The columns that there is room for, and that have something to say of some tensors, or will once these are measured. */
+export function headingsOf(tensors: readonly Tensor[], size: number): Heading[] {
   const isWaiting = tensors.some(isUnmeasured);
   const hasText = ({ cell }: Heading): boolean => tensors.some(tensor => cell(tensor) !== '');
-  const all = HEADINGS.filter(heading => (isWaiting && heading.isMeasured === true) || hasText(heading));
-  return isNarrow ? all.filter(({ isMinor }) => !isMinor) : all;
+  return HEADINGS.filter(
+    heading => (heading.from ?? 0) <= size && ((isWaiting && heading.isMeasured === true) || hasText(heading))
+  );
 }
 
 /** What a row is laid out by: as wide as it needs to be, and the same for every row, whatever is filtered. */

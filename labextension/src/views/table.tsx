@@ -5,14 +5,11 @@ import { memo, useEffect, useMemo, useRef } from 'react';
 import type { KeyboardEvent, ReactElement } from 'react';
 
 import type { Tensor } from '../api/types';
-import { headingsOf, layoutOf, type Heading } from './columns';
+import { WIDTHS, headingsOf, layoutOf, type Heading } from './columns';
 import { Mark } from './findings';
 import { STATUS_WORDS } from './format';
 import { Grid, HeadCell, Name, useGrid, type RowPlace } from './grid';
 import type { Column, Sort } from './state';
-
-/** Pixels from which on there is room for everything. */
-const WIDTHS = [700];
 
 interface Props {
   tensors: readonly Tensor[];
@@ -26,9 +23,9 @@ interface Props {
 
 export function Table({ tensors, rows, sort, selection, onSort, onSelect }: Props): ReactElement {
   const grid = useGrid(rows.length, WIDTHS);
-  const { at, move, isInSight } = grid;
-  const isNarrow = grid.size === 0;
-  const headings = useMemo(() => headingsOf(tensors, isNarrow), [tensors, isNarrow]);
+  const { at, move, isInSight, size } = grid;
+  const isNarrow = size < WIDTHS.length;
+  const headings = useMemo(() => headingsOf(tensors, size), [tensors, size]);
   const layout = useMemo(() => layoutOf(headings, tensors), [headings, tensors]);
 
   // Whoever selects, the row comes into view. An exact number may bring other rows into a range, or out of it, and it
