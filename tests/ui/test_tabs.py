@@ -96,8 +96,9 @@ def has_saved(request: Request, count: int) -> bool:
     return len(re.findall(r'"theta(?:-documents)?:', json.dumps(layout.get("main", {}).get("dock")))) == count
 
 
+@pytest.mark.parametrize("ended_in", ["widget", "tab"])
 def test_a_merge_of_a_terminal_is_the_same_in_widget_tab_and_panel(
-    project: Path, open_notebook: Callable[..., Notebook], page: Page
+    ended_in: str, project: Path, open_notebook: Callable[..., Notebook], page: Page
 ) -> None:
     page.set_viewport_size({"width": 1720, "height": 1000})
     notebook = open_notebook(project, "merge.ipynb", LOAD, RESOLVE)
@@ -136,9 +137,11 @@ def test_a_merge_of_a_terminal_is_the_same_in_widget_tab_and_panel(
 
     part(tab, "all-theirs").click()
     expect(conflict).to_contain_text("all decided")
-    part(widget, "finish").click()
-    expect(part(widget, "outcome")).to_contain_text("merged rte into main", timeout=60_000)
-    expect(part(tab, "outcome")).to_be_visible(timeout=20_000)
+    here, there = (widget, tab) if ended_in == "widget" else (tab, widget)
+    part(here, "finish").click()
+    expect(part(here, "outcome")).to_contain_text("merged rte into main", timeout=60_000)
+    expect(part(there, "outcome")).to_be_visible(timeout=20_000)
+    expect(part(there, "finish")).to_have_count(0)
     expect(in_panel(page, "section-conflicts")).to_have_count(0, timeout=20_000)
     merged, theirs = versions(project, "HEAD", "HEAD^2")
     assert np.array_equal(merged[HEAD], theirs[HEAD])
