@@ -20,10 +20,10 @@ from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.merges.base import Strategy, find
 from theta_jupyter.merges.blend import Part, Version, blend, room
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint, contiguous
-from theta_jupyter.storage.compose import Made, compose, roots
+from theta_jupyter.storage.compose import Made, compose
 from theta_jupyter.storage.manifest import OPAQUE
 from theta_jupyter.storage.pool import Progress, silent
-from theta_jupyter.storage.snapshot import storage_type
+from theta_jupyter.storage.snapshot import bases_of, storage_type
 from theta_jupyter.storage.tensors import decode
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def blended(
     def make(task: Task) -> Made:
         found = merged(worktree, task, statistics)
         parts = [*task.models, *([task.base] if task.base else [])]
-        return Made(view_of(task, found), found.data, roots(part.owner or part.record for part in parts), found.remark)
+        return Made(
+            view_of(task, found), found.data, bases_of(part.owner or part.record for part in parts), found.remark
+        )
 
     found = compose("merging", make, tasks, lambda task: task.size, worktree.store, progress, copies=copies)
     if remarks is not None:

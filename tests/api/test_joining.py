@@ -16,8 +16,6 @@ from theta_jupyter.merges.plan import Plan, Rule
 from theta_jupyter.storage import tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy.typing as npt
 
     from theta_jupyter.storage.manifest import Node, Place
@@ -377,9 +375,9 @@ def test_a_merge_reads_ours_from_the_file_and_writes_what_it_made(repo: Repo, mo
     rebuilt: list[Place] = []
     decode = tensors._node
 
-    def watched(nodes: Sequence[Node], index: int, *rest: Any) -> memoryview:
-        rebuilt.append(nodes[index].place)
-        return decode(nodes, index, *rest)
+    def watched(node: Node, *rest: Any) -> memoryview:
+        rebuilt.append(node.place)
+        return decode(node, *rest)
 
     monkeypatch.setattr(tensors, "_node", watched)
     Repository().merge("theirs", strategy="linear")

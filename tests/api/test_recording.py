@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from tests.api.place import write
 from tests.e2e.repo import MODEL, safetensors, weights
+from tests.storage.samples import moved
 from theta_jupyter import Repository
 from theta_jupyter.errors import RequestError
 
@@ -184,7 +185,7 @@ def test_commit_with_a_conflict(conflict: Repo) -> None:
 def test_commit_from_another_model_rests_on_it(repo: Repo, *, looked: bool) -> None:
     """Also when the file was stored before, by a look at it."""
     base = weights()
-    tuned = base | {"wide": base["wide"] * np.float32(1 + 1e-6), "new": np.ones((4, 4), np.float32)}
+    tuned = base | {"wide": moved(base["wide"]), "new": np.ones((4, 4), np.float32)}
     save_file(tuned, "tuned.safetensors")
     repository = Repository()
     repository.track("tuned.safetensors")
@@ -212,7 +213,7 @@ def test_commit_from_a_ref(repo: Repo) -> None:
     write(wide=1)
     repository = Repository()
     repository.commit("two")
-    save_file(weights() | {"wide": weights()["wide"] * np.float32(1 + 1e-6)}, "tuned.safetensors")
+    save_file(weights() | {"wide": moved(weights()["wide"])}, "tuned.safetensors")
     repository.track("tuned.safetensors")
     assert repository.commit("t", derived_from=f"HEAD~1:{MODEL}").derived_from == (f"{MODEL}@{first}",)
     assert [node.update for node in repo.manifest("HEAD:tuned.safetensors").records["wide"].nodes] == ["", "delta"]

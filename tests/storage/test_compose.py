@@ -14,15 +14,17 @@ from theta_jupyter.checkpoints import View
 from theta_jupyter.dtypes import DTYPES, from_floats, nbytes, to_floats
 from theta_jupyter.errors import RequestError, ThetaError
 from theta_jupyter.storage import snapshot, tensors
-from theta_jupyter.storage.compose import Made, compose, roots
+from theta_jupyter.storage.compose import Made, compose
 from theta_jupyter.storage.manifest import Record
 from theta_jupyter.storage.objects import ObjectStore
+from theta_jupyter.storage.snapshot import bases_of
+from theta_jupyter.storage.tensors import Chain, chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from theta_jupyter.storage.manifest import Manifest, Node
+    from theta_jupyter.storage.manifest import Manifest
 
 RANDOM = np.random.default_rng(0)
 Values = dict[str, tuple[str, tuple[int, ...], bytes]]
@@ -37,7 +39,7 @@ def file(values: Values) -> bytes:
 
 
 def composed(
-    values: Values, store: ObjectStore, bases: Mapping[str, Sequence[Node]] | None = None
+    values: Values, store: ObjectStore, bases: Mapping[str, Sequence[Chain]] | None = None
 ) -> dict[str, tuple[Record, str]]:
     def make(name: str) -> Made:
         dtype, shape, data = values[name]
@@ -124,28 +126,29 @@ def test_an_average_rests_on_its_parents(store: ObjectStore, dtype: str) -> None
     parents = [from_floats(start + RANDOM.normal(size=shape) * 1e-5 * (n + 1), dtype) for n in range(2)]
     manifests = [take(file({"w": (dtype, shape, parent)}), store) for parent in parents]
     mean = from_floats((to_floats(parents[0], dtype) + to_floats(parents[1], dtype)) / 2, dtype)
-    bases = roots(manifest.records["w"] for manifest in manifests)
+    bases = bases_of(manifest.records["w"] for manifest in manifests)
     assert len(bases) == 2
     values: Values = {"w": (dtype, shape, mean)}
     alone = composed(values, ObjectStore(store.root / "other"))["w"][0]
     rested = composed(values, store, {"w": bases})["w"][0]
     assert alone.update == "whole"
     assert rested.update != "whole"
-    assert rested.nodes[0] in bases
+    assert rested.nodes[0] in {base.node for base in bases}
     assert rested.nodes[-1].place.stored < 0.7 * alone.nodes[-1].place.stored
     check(rested, "w", mean, store)
-    # What rests on something is no base; what that rests on is.
-    assert roots([rested]) == [rested.nodes[0]]
+    # It may be rested on in turn, and so may what it rests on.
+    assert bases_of([rested]) == chains(rested)
+    assert {chain.node for chain in bases_of([rested])} == set(rested.nodes)
 
 
 def test_roots() -> None:
-    assert roots([]) == roots([None]) == []
-    assert roots([Record("F32", (0,))]) == []
+    assert bases_of([]) == bases_of([None]) == []
+    assert bases_of([Record("F32", (0,))]) == []
 
 
 def test_equal_parents_are_one_root(store: ObjectStore) -> None:
     record = composed({"w": ("U8", (9,), b"123456789")}, store)["w"][0]
-    assert roots([record, None, record]) == [record.nodes[-1]]
+    assert bases_of([record, None, record]) == [Chain((record.nodes[-1],), record.blake3)]
 
 
 def test_a_part_of_a_storage(store: ObjectStore) -> None:

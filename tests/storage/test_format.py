@@ -12,7 +12,7 @@ import pytest
 from tests.storage.samples import restore, take
 from theta_jupyter.checkpoints.base import MAX_REREADING, RULES
 from theta_jupyter.dtypes import DTYPES
-from theta_jupyter.storage import codec, manifest, snapshot, tensors
+from theta_jupyter.storage import codec, contest, manifest, snapshot
 from theta_jupyter.storage.manifest import Header, Node, Place, Record, dump, parse
 
 if TYPE_CHECKING:
@@ -81,6 +81,6 @@ def test_the_numbers_are_those_of_the_code() -> None:
     """A change of one of these is a change of the contract, or of this page."""
     assert codec.CHUNK_WORDS == 1 << 18
     assert codec.MAX_SKELETON == 1 << 30
-    assert (manifest.MAX_NODES, manifest.MAX_BASES, tensors.BUDGET) == (64, 64, 1.6)
+    assert (manifest.MAX_NODES, manifest.MAX_BASES, contest.BUDGET) == (64, 64, 1.6)
     assert (snapshot.OBJECT_BYTES, snapshot.BUNDLE_BYTES) == (64 << 10, 1 << 20)
     assert MAX_REREADING == 4

@@ -264,6 +264,7 @@ def of(*nodes: Any, **fields: Any) -> Any:
 
 
 DEEP = changed(DELTA, bases=[1])
+DEEPER = changed(DELTA, bases=[2])
 HUGE = 1 << 61
 PLACE: Any = WHOLE["place"]
 
@@ -276,7 +277,7 @@ PLACE: Any = WHOLE["place"]
         (of(changed(WHOLE, update="delta", bases=[1]), WHOLE), "does not come before"),
         (of(WHOLE, changed(DELTA, bases=[-1])), "cannot be read"),
         (of(WHOLE, changed(DELTA, bases=[0, 0])), "twice"),
-        (of(WHOLE, DELTA, DEEP), "more than two deep"),
+        (of(WHOLE, DELTA, DEEP, DEEPER), "more than 2 deep"),
         (of(WHOLE, changed(DELTA, bases=[])), "both an update and bases"),
         (of(WHOLE, changed(DELTA, update="")), "cannot be read"),
         (of(WHOLE, {key: value for key, value in DELTA.items() if key != "update"}), "both an update and bases"),

@@ -27,9 +27,11 @@ from theta_jupyter.checkpoints import Derived, Layout, Span, View, locate, opaqu
 from theta_jupyter.checkpoints.base import CONFLICT_MARKERS, check, derive
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError, MissingObjectError, ThetaError
-from theta_jupyter.storage import codec, pool, snapshot, tensors
+from theta_jupyter.storage import codec, contest, pool, snapshot
+from theta_jupyter.storage.contest import BUDGET
 from theta_jupyter.storage.manifest import Header, Manifest, Place, Record, dump, parse
 from theta_jupyter.storage.objects import ObjectStore
+from theta_jupyter.storage.tensors import depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -381,11 +383,9 @@ def test_a_long_history_stays_cheap(noise: bool, store: ObjectStore) -> None:
         manifest = take(data, store, manifest)
         assert restore(manifest, store) == data
         for record in manifest.records.values():
-            assert len(record.nodes) <= 2
+            assert depth(record.nodes) <= 2
             # Very small tensors weigh more in frames than in values.
-            assert sum(place.stored for place in record.objects) <= max(
-                tensors.BUDGET * record.nbytes, record.nbytes + 24
-            )
+            assert sum(place.stored for place in record.objects) <= max(BUDGET * record.nbytes, record.nbytes + 24)
 
 
 # Damage: laws 3 and 5.
@@ -713,7 +713,7 @@ def test_a_file_that_changes_meanwhile_gives_a_consistent_manifest(
 ) -> None:
     data = bytearray(save({"a": torch.zeros(1000), "b": torch.zeros(2000)}))
     layout, _ = locate(memoryview(data))
-    encode = tensors.encode
+    encode = contest.encode
     lock = threading.Lock()
 
     def writing(*args: Any) -> Any:
@@ -722,7 +722,7 @@ def test_a_file_that_changes_meanwhile_gives_a_consistent_manifest(
                 data[span.start] ^= 0xFF
         return encode(*args)
 
-    monkeypatch.setattr(tensors, "encode", writing)
+    monkeypatch.setattr(snapshot, "encode", writing)
     manifest = snapshot.take(memoryview(data), Known(), store)
     monkeypatch.undo()
     rebuilt = restore(manifest, store)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Words = npt.NDArray[np.unsignedinteger[Any]]
 
-__all__ = ["CHUNK_WORDS", "pack", "pack_residual", "unpack", "unpack_residual"]
+__all__ = ["CHUNK_WORDS", "chunk", "pack", "pack_residual", "unpack", "unpack_residual"]
 
 CHUNK_WORDS = 1 << 18
 """Words in a chunk: the planes of one chunk, and their sorting, stay in a core's cache."""
@@ -108,6 +108,24 @@ def unpack_residual(payload: memoryview, predicted: memoryview, dtype: str, out:
             residual[_grouping(old, kind)] = grouped
         chunk[:] = _unordered(_unzigzag(residual) + _ordered(old, kind), kind)
     source.finish()
+
+
+def chunk(payload: memoryview, dtype: str, index: int) -> memoryview:
+    """Cut the frames of one chunk from a payload, without decoding those before it.
+
+    Raises
+    ------
+    IntegrityError
+        If the payload ends before.
+    """
+    planes = DTYPES[dtype].word_bytes
+    source = _Source(payload)
+    for _ in range(index * planes):
+        source.skip()
+    start = source.position
+    for _ in range(planes):
+        source.skip()
+    return payload[start : source.position]
 
 
 # Words.
@@ -199,14 +217,18 @@ class _Source:
             columns[:, index] = self._plane(count)
         return columns.view(dtype).reshape(count)
 
-    def _plane(self, size: int) -> npt.NDArray[np.uint8]:
+    def skip(self) -> tuple[int, memoryview]:
+        """Step over one frame, and give its method and its data."""
         try:
             method, length = _FRAME.unpack_from(self.payload, self.position)
         except struct.error:
             raise IntegrityError("stored bytes end too early") from None
         start = self.position + _FRAME.size
-        data = self.payload[start : start + length]
         self.position = start + length
+        return method, self.payload[start : self.position]
+
+    def _plane(self, size: int) -> npt.NDArray[np.uint8]:
+        method, data = self.skip()
         if method == _ZSTD:
             data = memoryview(decompress(data, size))
         elif method == _REPEAT and len(data) == 1:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from theta_jupyter.storage import tensors
 from theta_jupyter.storage.pool import Progress, each, silent
 from theta_jupyter.storage.snapshot import Bundler, put
 
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from theta_jupyter.checkpoints.base import View
-    from theta_jupyter.storage.manifest import Node, Place, Record
+    from theta_jupyter.storage.manifest import Record
     from theta_jupyter.storage.objects import ObjectStore
+    from theta_jupyter.storage.tensors import Chain
 
-__all__ = ["Made", "compose", "roots"]
+__all__ = ["Made", "compose"]
 
 T = TypeVar("T")
 
@@ -36,14 +36,14 @@ class Made(NamedTuple):
     data
         The bytes of the storage.
     bases
-        Nodes that it may rest on.
+        What it may rest on.
     remark
         What to say of it.
     """
 
     view: View
     data: memoryview
-    bases: Sequence[Node] = ()
+    bases: Sequence[Chain] = ()
     remark: str = ""
 
 
@@ -93,13 +93,3 @@ def compose(
         nodes = (*bases, msgspec.structs.replace(last, place=place))
         found[name] = msgspec.structs.replace(record, nodes=nodes), remark
     return found
-
-
-def roots(records: Iterable[Record | None]) -> list[Node]:
-    """Nodes that a tensor made from these may rest on."""
-    found: dict[Place, Node] = {}
-    for record in records:
-        node = record and tensors.root(record)
-        if node:
-            found.setdefault(node.place, node)
-    return list(found.values())

@@ -50,6 +50,8 @@ MAGIC = "theta manifest 1"
 """The first line, with the version of the format."""
 
 MAX_NODES = 64
+MAX_DEPTH = 2
+"""Updates upon each other, above what is whole."""
 MAX_BASES = 64
 """All nodes of a tensor, rebuilt, are together at most this many times its size: they are held in memory at once."""
 
@@ -388,10 +390,14 @@ def _nodes_problem(record: Record) -> str | None:
     nodes, size = record.nodes, record.nbytes
     if len(nodes) > MAX_NODES or (not nodes) != (size == 0):
         return f"has {len(nodes)} nodes"
+    deep: list[int] = []
     for index, node in enumerate(nodes):
         problem = _node_problem(node, nodes[:index])
         if problem:
             return f"(node {index}) {problem}"
+        deep.append(max((deep[base] + 1 for base in node.bases), default=0))
+        if deep[-1] > MAX_DEPTH:
+            return f"(node {index}) is more than {MAX_DEPTH} deep"
     if nodes and nodes[-1].nbytes != size:
         return f"ends in a node of {nodes[-1].nbytes} bytes, not {size}"
     if sum(node.nbytes for node in nodes) > MAX_BASES * size:
@@ -402,8 +408,6 @@ def _nodes_problem(record: Record) -> str | None:
 def _node_problem(node: Node, earlier: tuple[Node, ...]) -> str | None:
     if any(base >= len(earlier) for base in node.bases) or len(set(node.bases)) != len(node.bases):
         return "rests on a node that does not come before it, or twice on one"
-    if any(earlier[base].bases for base in node.bases):
-        return "is more than two deep"
     if bool(node.bases) != bool(node.update):
         return "must have both an update and bases, or neither"
     if node.parameters > node.place.stored or (node.parameters and not node.update):

@@ -20,7 +20,8 @@ from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, d
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError
 from theta_jupyter.storage import codec, tensors
-from theta_jupyter.storage.manifest import OPAQUE, Header, Manifest, Node, Place, Record, content_hash
+from theta_jupyter.storage.contest import encode
+from theta_jupyter.storage.manifest import OPAQUE, Header, Manifest, Place, Record, content_hash
 from theta_jupyter.storage.pool import Progress, each, silent
 from theta_jupyter.storage.sketch import summarize
 from theta_jupyter.updates.base import Tensor
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from theta_jupyter.storage.objects import ObjectStore
+    from theta_jupyter.storage.tensors import Chain
 
 __all__ = [
     "Bundler",
     "Known",
     "Skeleton",
+    "bases_of",
     "header_of",
     "load_skeleton",
     "owners_of",
@@ -126,8 +129,9 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         raw = data[work.span.start : work.span.stop]
         if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
             return _Stored(_adapted(record, work.view, raw))
+        bases = bases_of(manifest.records.get(work.view.name) for manifest in known.manifests)
         # A private copy, so that what is hashed is what is encoded, whoever writes to the file meanwhile.
-        return put(work.view, memoryview(bytes(raw)), _bases(work.view.name, known), store)
+        return put(work.view, memoryview(bytes(raw)), bases, store)
 
     records: dict[str, Record] = {}
     bundler = Bundler(store)
@@ -358,15 +362,9 @@ def _same(
     )
 
 
-def _bases(name: str, known: Known) -> list[Node]:
-    """Nodes a tensor may rest on: the whole ones of its namesakes."""
-    nodes: dict[Place, Node] = {}
-    for manifest in known.manifests:
-        record = manifest.records.get(name)
-        node = record and tensors.root(record)
-        if node:
-            nodes.setdefault(node.place, node)
-    return list(nodes.values())
+def bases_of(records: Iterable[Record | None]) -> list[Chain]:
+    """What a tensor made from these may rest on: they, and what they rest on."""
+    return list(dict.fromkeys(chain for record in records if record for chain in tensors.chains(record)))
 
 
 def _reusable(objects: Mapping[str, int], store: ObjectStore) -> bool:
@@ -385,17 +383,16 @@ def _adapted(record: Record, view: View, raw: memoryview) -> Record:
     return _as(record, view, len(raw))
 
 
-def put(view: View, raw: memoryview, bases: Sequence[Node], store: ObjectStore) -> _Stored:
+def put(view: View, raw: memoryview, bases: Sequence[Chain], store: ObjectStore) -> _Stored:
     """Encode a storage, and write it down if it is not to be bundled."""
     dtype, shape = storage_type(view, len(raw))
     record = record_of(view, raw, {})
     if not raw:
         return _Stored(record)
-    draft = tensors.encode(Tensor(raw, dtype, shape), bases, store)
+    draft = encode(Tensor(raw, dtype, shape), bases, store)
     alone = len(draft.payload) >= OBJECT_BYTES
     place = Place(store.write(draft.payload), len(draft.payload)) if alone else _UNPLACED
-    node = Node(dtype, shape, place, draft.update, tuple(range(len(draft.bases))), draft.parameters)
-    record = msgspec.structs.replace(record, nodes=(*draft.bases, node))
+    record = msgspec.structs.replace(record, nodes=draft.nodes(dtype, shape, place))
     return _Stored(record, b"" if alone else draft.payload)
 
 

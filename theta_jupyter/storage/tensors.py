@@ -1,103 +1,59 @@
-"""A tensor to nodes, and nodes to a tensor.
+"""Nodes to a tensor.
 
-Storing: every installed update may guess the tensor from every base that is offered; the smallest of the corrections,
-and of the tensor stored whole, wins. For a large tensor a few samples decide which, so that only the winner is encoded
-in full. A base is always a node that rests on nothing (the nearest whole version), so two nodes are the most a tensor
-ever needs; and all its nodes together are at most 1.6 times its raw size, or it is stored whole. No version then costs
-much more to fetch than it weighs.
+A tensor is stored whole, or as an update over other nodes of its record, which may themselves be updates over nodes
+that are whole: a change upon a change, two deep and no deeper. Nodes are decoded in order, each once, and the result is
+checked against the record's BLAKE3. What a node declares is held against what is stored before anything is allocated.
 
-Rebuilding: nodes are decoded in order and the result is checked against the record's BLAKE3. What a node declares is
-held against what is stored before anything is allocated.
+How a tensor becomes nodes is the matter of :mod:`theta_jupyter.storage.contest`.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from blake3 import blake3
 
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
 from theta_jupyter.storage import codec
-from theta_jupyter.storage.manifest import MAX_BASES
+from theta_jupyter.storage.manifest import MAX_DEPTH, Node
 from theta_jupyter.storage.sketch import fixed_arithmetic
-from theta_jupyter.updates.base import Tensor, find, installed
+from theta_jupyter.updates.base import Tensor, find
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from theta_jupyter.storage.manifest import Node, Record
+    from theta_jupyter.storage.manifest import Record
     from theta_jupyter.storage.objects import ObjectStore
 
-__all__ = ["BUDGET", "Draft", "decode", "encode", "root"]
-
-BUDGET = 1.6
-"""All nodes of a tensor together are at most this many times its raw size."""
-
-_SAMPLES = 16
-_SAMPLE_WORDS = 1 << 11
-_CLEARLY = 0.9
-"""A correction is taken without a look at the tensor stored whole only if it is below this share of what the samples
-said of that ..."""
-_SURPRISE, _NOTHING = 2, 1 / 50
-"""... and not more than so many times what they said of itself, give or take this share of the raw size."""
+__all__ = ["Chain", "base", "chains", "decode", "depth", "predict", "rebuild", "rooted"]
 _FRAME_BYTES = 6
-_log = logging.getLogger(__name__)
 
 
-class Draft(NamedTuple):
-    """A tensor encoded and not yet stored.
+class Chain(NamedTuple):
+    """A stored tensor that another may rest on.
 
     Parameters
     ----------
-    payload
-        Parameters and correction.
-    update
-        Empty for a tensor stored whole.
-    bases
-        The nodes it rests on.
-    parameters
-        How much of the payload is parameters.
+    nodes
+        All that it rests on, and its own node last; bases are indices into these.
+    blake3
+        Of the tensor, if that is known.
     """
 
-    payload: bytes
-    update: str = ""
-    bases: tuple[Node, ...] = ()
-    parameters: int = 0
+    nodes: tuple[Node, ...]
+    blake3: str = ""
+
+    @property
+    def node(self) -> Node:
+        """The node of the tensor itself."""
+        return self.nodes[-1]
 
     @property
     def stored(self) -> int:
-        """Bytes to fetch for the tensor: its own and those of its bases."""
-        return len(self.payload) + sum(node.place.stored for node in self.bases)
-
-
-def encode(new: Tensor, bases: Iterable[Node], store: ObjectStore) -> Draft:
-    """Find the smallest way to store a tensor.
-
-    Parameters
-    ----------
-    bases
-        Nodes without bases of their own that may be rested on. Those whose objects are not here, or damaged, are passed
-        over: what rests on a damaged base cannot be rebuilt from a good one.
-    """
-    budget = BUDGET * len(new.data)
-    if len(new.data) <= _SAMPLES * _sample_bytes(new):
-        drafts = (guess.encode(new) for guess in _guesses(new, bases, store))
-        affordable = (draft for draft in drafts if draft.stored <= budget)
-        return min([_WHOLE.encode(new), *affordable], key=lambda draft: len(draft.payload))
-    best, cost = _WHOLE, _estimate(_WHOLE, new)
-    whole_cost = cost
-    for guess in _guesses(new, bases, store):
-        estimate = _estimate(guess, new)
-        if estimate < cost:
-            best, cost = guess, estimate
-    draft = best.encode(new)
-    enough = min(_CLEARLY * whole_cost, _SURPRISE * cost + _NOTHING * len(new.data))
-    if best is _WHOLE or (len(draft.payload) < enough and draft.stored <= budget):
-        return draft
-    whole = _WHOLE.encode(new)
-    return draft if len(draft.payload) < len(whole.payload) and draft.stored <= budget else whole
+        """Bytes to fetch for it."""
+        return sum(node.place.stored for node in self.nodes)
 
 
 def decode(record: Record, store: ObjectStore, name: str, out: memoryview | None = None) -> memoryview:
@@ -124,9 +80,8 @@ def decode(record: Record, store: ObjectStore, name: str, out: memoryview | None
         return at_hand
     data = memoryview(bytearray()) if out is None else out
     try:
-        last = len(record.nodes) - 1
         if record.nodes:
-            data = _base(record.nodes, last, store).data if out is None else _node(record.nodes, last, store, out)
+            data = rebuild(record.nodes, store, out).data
     except MissingObjectError as error:
         message = f"tensor {name!r} needs object {error.object_id[:12]}, which is not in this repository"
         raise MissingObjectError(error.object_id, message) from None
@@ -134,78 +89,61 @@ def decode(record: Record, store: ObjectStore, name: str, out: memoryview | None
         raise IntegrityError(f"tensor {name!r} (object {where}) is damaged: {error.message}", hint=hint) from None
     if blake3(data).hexdigest() != record.blake3:
         raise IntegrityError(f"tensor {name!r} (object {where}) does not have its hash when rebuilt", hint=hint)
+    if out is None:
+        store.nearby.note(record.blake3, data)
     return data
 
 
-def root(record: Record) -> Node | None:
-    """The node of a record that a new version may rest on: its whole one, if there is just one."""
-    if not record.nodes:
-        return None
-    last = record.nodes[-1]
-    if not last.bases:
-        return last
-    return record.nodes[last.bases[0]] if len(last.bases) == 1 else None
+def base(chain: Chain, store: ObjectStore) -> Tensor:
+    """Decode what another tensor rests on, or read it where it lies at hand.
+
+    Raises
+    ------
+    MissingObjectError, IntegrityError
+        If that cannot be done.
+    """
+    at_hand = store.nearby.get(chain.blake3, chain.node.nbytes) if chain.blake3 else None
+    return rebuild(chain.nodes, store) if at_hand is None else Tensor(at_hand, chain.node.dtype, chain.node.shape)
 
 
-class _Guess(NamedTuple):
-    """A way to store a tensor."""
+def rebuild(nodes: Sequence[Node], store: ObjectStore, out: memoryview | None = None) -> Tensor:
+    """Decode the last of these nodes; unlike :func:`decode`, nobody knows what hash it should have.
 
-    predicted: memoryview | None = None
-    update: str = ""
-    bases: tuple[Node, ...] = ()
-    parameters: bytes = b""
-
-    def encode(self, new: Tensor) -> Draft:
-        """Encode a tensor in full."""
-        correction = self.correction(new, 0, len(new.data))
-        return Draft(self.parameters + correction, self.update, self.bases, len(self.parameters))
-
-    def correction(self, new: Tensor, start: int, stop: int) -> bytes:
-        """Encode a part."""
-        if self.predicted is None:
-            return codec.pack(new.data[start:stop], new.dtype)
-        return codec.pack_residual(new.data[start:stop], self.predicted[start:stop], new.dtype)
-
-
-_WHOLE = _Guess()
-
-
-def _guesses(new: Tensor, bases: Iterable[Node], store: ObjectStore) -> Iterator[_Guess]:
-    """Let every update guess from every base. One that fails costs bytes, never a commit."""
-    for node in bases:
-        if node.nbytes > (MAX_BASES - 1) * len(new.data) or not store.sound(node.place.object):
-            continue
-        try:
-            base = _base([node], 0, store)
-        except ThetaError:
-            continue
-        for name, update in installed().items():
-            try:
-                parameters = update.fit([base], new)
-                if parameters is not None:
-                    predicted = _predict(name, [base], memoryview(parameters), new.dtype, new.shape)
-                    yield _Guess(predicted, name, (node,), parameters)
-            except Exception as error:  # noqa: BLE001 - somebody's plug-in
-                _log.warning("the update %s failed: %s: %s", name, type(error).__name__, error)
+    Raises
+    ------
+    MissingObjectError, IntegrityError
+        If that cannot be done.
+    """
+    # A node is kept for as long as a later one may need it.
+    last_use = {base: index for index, node in enumerate(nodes) for base in node.bases}
+    needed = _needed(nodes)
+    held: dict[int, Tensor] = {}
+    for index in needed:
+        node = nodes[index]
+        bases = [held[base] for base in node.bases]
+        held = {base: tensor for base, tensor in held.items() if last_use[base] > index}
+        if index == len(nodes) - 1 and out is not None:
+            data = _node(node, bases, store, out)
+        elif not node.bases:
+            data = store.nearby.base(node.place, lambda node=node: _node(node, [], store, None))  # type: ignore[misc]
+        else:
+            data = _node(node, bases, store, None)
+        held[index] = Tensor(data, node.dtype, node.shape)
+    return held[len(nodes) - 1]
 
 
-def _sample_bytes(tensor: Tensor) -> int:
-    return _SAMPLE_WORDS * DTYPES[tensor.dtype].word_bytes
-
-
-def _estimate(guess: _Guess, new: Tensor) -> float:
-    """Estimate the encoded size of a large tensor from evenly spread samples."""
-    size, step = len(new.data), _sample_bytes(new)
-    # Samples begin at multiples of their length, so that they are of whole words.
-    last = size // step - 1
-    starts = [index * last // (_SAMPLES - 1) * step for index in range(_SAMPLES)]
-    sampled = sum(len(guess.correction(new, start, start + step)) for start in starts)
-    return len(guess.parameters) + sampled * size / (_SAMPLES * step)
-
-
-def _predict(
+def predict(
     name: str, bases: Sequence[Tensor], parameters: memoryview, dtype: str, shape: tuple[int, ...]
 ) -> memoryview:
+    """Let an update guess a tensor.
+
+    Raises
+    ------
+    ThetaError
+        If it is not installed.
+    IntegrityError
+        If it fails, or gives something of another size.
+    """
     update = find(name)
     try:
         with fixed_arithmetic():
@@ -220,15 +158,70 @@ def _predict(
     return predicted
 
 
-def _node(nodes: Sequence[Node], index: int, store: ObjectStore, out: memoryview | None = None) -> memoryview:
-    node = nodes[index]
+# Chains.
+
+
+def chains(record: Record) -> list[Chain]:
+    """What a new version may rest on: each node of a record that is not too deep for that, the nearest first."""
+    deep = _depths(record.nodes)
+    last = len(deep) - 1
+    return [
+        Chain(_closed(record.nodes, index), record.blake3 if index == last else "")
+        for index in reversed(range(len(deep)))
+        if deep[index] < MAX_DEPTH
+    ]
+
+
+def depth(nodes: Sequence[Node]) -> int:
+    """How many updates stand upon each other in the last of these nodes."""
+    return _depths(nodes)[-1] if nodes else 0
+
+
+def rooted(bases: Sequence[Chain]) -> tuple[tuple[Node, ...], tuple[int, ...]]:
+    """Join chains into one list of nodes, in which nothing comes twice, and say where the last of each stands."""
+    nodes: list[Node] = []
+    ends = []
+    for chain in bases:
+        places: list[int] = []
+        for node in chain.nodes:
+            own = msgspec.structs.replace(node, bases=tuple(places[base] for base in node.bases))
+            if own not in nodes:
+                nodes.append(own)
+            places.append(nodes.index(own))
+        ends.append(places[-1])
+    return tuple(nodes), tuple(ends)
+
+
+def _depths(nodes: Sequence[Node]) -> list[int]:
+    found: list[int] = []
+    for node in nodes:
+        found.append(max((found[base] + 1 for base in node.bases), default=0))
+    return found
+
+
+def _needed(nodes: Sequence[Node]) -> list[int]:
+    """The last node, and those it rests on, in order."""
+    needed = {len(nodes) - 1}
+    for index in reversed(range(len(nodes))):
+        if index in needed:
+            needed.update(nodes[index].bases)
+    return sorted(needed)
+
+
+def _closed(nodes: Sequence[Node], index: int) -> tuple[Node, ...]:
+    """A node and what it rests on, apart from the others."""
+    needed = _needed(nodes[: index + 1])
+    place = {old: new for new, old in enumerate(needed)}
+    return tuple(
+        msgspec.structs.replace(nodes[old], bases=tuple(place[base] for base in nodes[old].bases)) for old in needed
+    )
+
+
+def _node(node: Node, bases: Sequence[Tensor], store: ObjectStore, out: memoryview | None) -> memoryview:
     payload = store.read(node.place.object, node.place.offset, node.place.stored)
     parameters, stored = payload[: node.parameters], payload[node.parameters :]
     _check_plausible(node, len(stored))
-    predicted = None
-    if node.update:
-        bases = [_base(nodes, base, store) for base in node.bases]
-        predicted = _predict(node.update, bases, parameters, node.dtype, node.shape)
+    predicted = predict(node.update, bases, parameters, node.dtype, node.shape) if node.update else None
     if out is None:
         out = memoryview(bytearray(node.nbytes))
     if predicted is None:
@@ -236,14 +229,6 @@ def _node(nodes: Sequence[Node], index: int, store: ObjectStore, out: memoryview
     else:
         codec.unpack_residual(stored, predicted, node.dtype, out)
     return out
-
-
-def _base(nodes: Sequence[Node], index: int, store: ObjectStore) -> Tensor:
-    """The tensor of a node that another rests on."""
-    node = nodes[index]
-    if node.bases:
-        return Tensor(_node(nodes, index, store), node.dtype, node.shape)
-    return Tensor(store.nearby.base(node.place, lambda: _node(nodes, index, store)), node.dtype, node.shape)
 
 
 def _check_plausible(node: Node, stored: int) -> None:

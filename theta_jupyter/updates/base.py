@@ -2,7 +2,11 @@
 
 The engine stores the guess's parameters and the exact correction, so an update is never responsible for being right,
 only for being close. Delta, the one every repository needs, guesses that nothing changed. An update is an entry point
-in the group ``theta_jupyter.updates``; its name there is what manifests say.
+in the group ``theta_jupyter.updates``; its name there is what manifests say, and it fixes for ever what is predicted.
+
+A large tensor is first looked at in pieces: some rows of it, with the same rows of a base, are given to :meth:`fit` as
+if they were a tensor, and only an update that does well on them is tried on the whole. So an update needs no estimate
+of its own; it must only be quick to say None.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from theta_jupyter.errors import ThetaError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Tensor", "Update", "find", "installed"]
+__all__ = ["Several", "Tensor", "Update", "find", "installed"]
 
 
 class Tensor(NamedTuple):
@@ -29,7 +33,11 @@ class Tensor(NamedTuple):
 
 
 class Update(Protocol):
-    """A way to guess."""
+    """A way to guess from one base.
+
+    ``RESHAPES`` may be set to True: the tensor may then have another shape or dtype than the base, and the update is
+    tried on whole tensors only, where the two differ or nothing else comes close.
+    """
 
     def fit(self, bases: Sequence[Tensor], new: Tensor) -> bytes | None:
         """Find parameters with which :meth:`predict` comes close to ``new``; None where this update does not apply."""
@@ -45,7 +53,17 @@ class Update(Protocol):
         Returns
         -------
         memoryview
-            As many bytes as ``dtype`` and ``shape`` say.
+            As many bytes as ``dtype`` and ``shape`` say. It may be the memory of a base, which is not written to.
+        """
+
+
+class Several(Update, Protocol):
+    """A way to guess from several bases at once, which it first chooses."""
+
+    def choose(self, bases: Sequence[Tensor], new: Tensor) -> Sequence[int] | None:
+        """Which of these bases, all of the tensor's shape and dtype, to :meth:`fit`; None if it does not apply.
+
+        The tensors are pieces, as they are for :meth:`fit`.
         """
 
 
