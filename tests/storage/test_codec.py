@@ -238,12 +238,13 @@ def test_a_prediction_of_another_size_is_a_mistake() -> None:
         codec.unpack_residual(memoryview(b""), memoryview(bytes(4)), "F32", memoryview(bytearray(8)))
 
 
-def test_each_thread_has_compressors_of_its_own() -> None:
+@pytest.mark.parametrize("order", [False, True])
+def test_each_thread_has_compressors_of_its_own(order: bool) -> None:
     found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(codec._compressor())) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(codec._compressor(order))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({id(one) for one in [*found, codec._compressor()]}) == 3
-    assert codec._compressor() is codec._compressor()
+    assert len({id(one) for one in [*found, codec._compressor(order)]}) == 3
+    assert codec._compressor(order) is codec._compressor(order)
