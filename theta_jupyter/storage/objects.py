@@ -2,7 +2,8 @@
 
 They live in ``<common git dir>/theta/objects``, apart from LFS's own, because ``git lfs prune`` deletes what no pointer
 in the tree names. An object appears whole or not at all: it is written to ``theta/tmp``, synced, and renamed. Whatever
-a killed process leaves in ``theta/tmp`` is swept away by the next one.
+a killed process leaves in ``theta/tmp`` is swept away by the next one; an object that was only set aside there, to be
+looked at once more before it is deleted (:mod:`~theta_jupyter.storage.collect`), is put back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ __all__ = ["ObjectStore"]
 
 _ABANDONED = 7 * 24 * 3600
 """Seconds after which a temporary file of another machine is taken for abandoned."""
+_ID = re.compile("[0-9a-f]{64}")
+_TEMPORARY = re.compile(r"(?P<host>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}(\.(?P<aside>[0-9a-f]{64}))?")
+"""How :meth:`ObjectStore.temporary` names a file, and what is added where it is an object that was set aside."""
 
 
 class ObjectStore:
@@ -53,7 +57,7 @@ class ObjectStore:
         ValueError
             If that is not the id of an object.
         """
-        if not re.fullmatch("[0-9a-f]{64}", object_id):
+        if not _ID.fullmatch(object_id):
             raise ValueError(f"not an object id: {object_id!r}")
         return self.root / "objects" / object_id[:2] / object_id[2:4] / object_id
 
@@ -70,8 +74,11 @@ class ObjectStore:
             If one is not here.
         """
         for object_id in object_ids:
+            path = self.path(object_id)
             try:
-                os.utime(self.path(object_id))
+                os.utime(path)
+                # Looked for once more: a collector may have set it aside between the two halves of that.
+                path.stat()
             except FileNotFoundError:
                 raise MissingObjectError(object_id) from None
             except PermissionError:
@@ -133,6 +140,7 @@ class ObjectStore:
             if self._size(object_id) == len(data) and path.read_bytes() == data:
                 with contextlib.suppress(OSError):
                     os.utime(path)
+                    path.stat()  # As in freshen().
                     return object_id
             temporary = self.temporary()
             with open(temporary, "xb", opener=_read_only) as file:
@@ -158,20 +166,74 @@ class ObjectStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
 
-    def sweep(self) -> None:
-        """Remove temporary files of processes that are gone."""
+    def sweep(self) -> int:
+        """Remove temporary files of processes that are gone, put back objects that they had set aside.
+
+        Returns
+        -------
+        int
+            Bytes removed.
+        """
+        swept = 0
         for path in (self.root / "tmp").glob("*"):
-            host, pid, _ = path.name.rsplit(".", 2) if path.name.count(".") >= 2 else ("", "", "")
-            local = host == socket.gethostname() and pid.isdecimal()
+            match = _TEMPORARY.fullmatch(path.name)
+            aside = match is not None and match["aside"] is not None
+            gone = match is not None and match["host"] == socket.gethostname() and not _alive(int(match["pid"]))
             try:
-                if (local and not _alive(int(pid))) or path.stat().st_mtime < time.time() - _ABANDONED:
+                status = path.stat()
+                # An object that was set aside is old; what tells since when it has lain here is its last renaming.
+                since = status.st_ctime if aside else status.st_mtime
+                if not gone and since >= time.time() - _ABANDONED:
+                    continue
+                if aside:
+                    self.put_back(path)
+                else:
                     path.unlink()
+                    swept += status.st_size
             except OSError:
                 continue  # Another process swept it first, or it is not ours to remove.
+        return swept
+
+    def set_aside(self, object_id: str) -> Path | None:
+        """Take an object away, so that nobody finds it any more; :meth:`put_back` undoes that.
+
+        Returns
+        -------
+        Path or None
+            Where it is now; None if it was not here, or is not ours to move.
+        """
+        aside = self.temporary()
+        aside = aside.with_name(f"{aside.name}.{object_id}")
+        try:
+            self.path(object_id).rename(aside)
+        except OSError:
+            return None
+        return aside
+
+    def put_back(self, aside: Path) -> None:
+        """Put an object back that was set aside; one that was stored anew in the meantime stays."""
+        path = self.path(aside.name.rpartition(".")[2])
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # No hard links here. Both have the same bytes, so it does not matter which of them stays.
+            if not path.exists():
+                aside.replace(path)
+                return
+        aside.unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[str]:
         """Every object that is here."""
-        return (path.name for path in (self.root / "objects").glob("??/??/*"))
+        return (object_id for object_id, _ in self.found())
+
+    def found(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Every object that is here, with its size and its times; files that are no objects are passed over."""
+        for path in (self.root / "objects").glob("??/??/*"):
+            if _ID.fullmatch(path.name) and path == self.path(path.name):
+                with contextlib.suppress(FileNotFoundError):
+                    yield path.name, path.stat()
 
     def _size(self, object_id: str) -> int | None:
         try:
