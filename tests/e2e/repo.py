@@ -158,7 +158,7 @@ class Repo:
     @property
     def worktree(self) -> Worktree:
         with self.environment():
-            return Worktree.find(self.top)
+            return Worktree.find(self.top, bare=True)
 
     @property
     def theta(self) -> Path:

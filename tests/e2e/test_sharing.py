@@ -92,10 +92,9 @@ def sent(bare: Repo) -> set[str]:
     return {path.name for path in (bare.top / "theta" / "objects").glob("??/??/*")}
 
 
-def written(bare: Repo) -> dict[str, tuple[int, int]]:
-    """Which file each object is, and when it was written."""
-    found = {path.name: path.stat() for path in (bare.top / "theta" / "objects").glob("??/??/*")}
-    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
+def written(bare: Repo) -> dict[str, int]:
+    """Which file each object is: a push may touch one that is there, but not write it."""
+    return {path.name: path.stat().st_ino for path in (bare.top / "theta" / "objects").glob("??/??/*")}
 
 
 def empty(repo: Repo, name: str) -> Repo:

@@ -13,7 +13,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from theta_jupyter.errors import GitError, ManifestError, TransferError
+from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, TransferError
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.storage.manifest import parse
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from theta_jupyter.storage.manifest import Manifest
+    from theta_jupyter.storage.objects import ObjectStore
 
 __all__ = ["OFFER_ALL", "fetch", "fetch_missing", "fetch_objects", "heads", "objects_between", "push", "remotes"]
 
@@ -59,6 +60,7 @@ def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
         missing = {}
     here = [name for name in objects if name not in missing]
     if here:
+        _freshen(worktree, remote, here)
         _lfs(
             worktree,
             ["push", "--object-id", _for_lfs(worktree, remote), "--stdin"],
@@ -205,14 +207,33 @@ def _here(worktree: Worktree, commits: Iterable[str]) -> list[str]:
     return [line.split()[0] for line in out.decode().splitlines() if line.endswith(" commit")]
 
 
-def _has(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> bool:
-    """Ask a remote whether it has objects that are not here."""
+def _store_of(worktree: Worktree, remote: str) -> ObjectStore | None:
+    """The objects of a remote that is a folder."""
     url = worktree.git("remote", "get-url", "--push", remote).decode() if remote in remotes(worktree) else remote
     folder = worktree.top / url.strip().removeprefix("file://")
-    if folder.is_dir():
+    with contextlib.suppress(GitError):
+        if folder.is_dir():
+            return Worktree.find(folder, bare=True).store
+    return None
+
+
+def _freshen(worktree: Worktree, remote: str, objects: Iterable[str]) -> None:
+    """Spare objects from a collector over there until the commits that need them have arrived.
+
+    To a folder, LFS sends neither what is there nor, where it makes links, the time of now.
+    """
+    for store in filter(None, (worktree.store, _store_of(worktree, remote))):
+        for name in objects:
+            with contextlib.suppress(MissingObjectError):
+                store.freshen([name])
+
+
+def _has(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> bool:
+    """Ask a remote whether it has objects that are not here."""
+    store = _store_of(worktree, remote)
+    if store is not None:
         # LFS does not ask a folder.
-        with contextlib.suppress(GitError):
-            objects = Worktree.find(folder, bare=True).store.missing(objects)
+        objects = store.missing(objects)
     try:
         # LFS asks for objects of a commit before it misses them here.
         if objects:

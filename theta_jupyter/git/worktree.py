@@ -197,10 +197,15 @@ class Worktree:
             position = end + 1 + size + 1
         return contents
 
-    def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    def manifests(self, ids: Iterable[str], env: Mapping[str, str] | None = None) -> Iterator[tuple[str, bytes]]:
         """Those of these blobs that begin as a manifest does, with their texts.
 
         The others, which may be checkpoints of any size, are passed over without being held in memory.
+
+        Parameters
+        ----------
+        env
+            Set for git.
 
         Raises
         ------
@@ -213,7 +218,7 @@ class Worktree:
         with subprocess.Popen(
             ["git", "cat-file", "--batch", "--buffer"],
             cwd=self.top,
-            env=_environment(),
+            env={**_environment(), **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
