@@ -18,7 +18,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from theta_jupyter import changes, comparing, history, joining, loading, saving, scoring, staging, tracking
+from theta_jupyter import (
+    changes,
+    checking,
+    collecting,
+    comparing,
+    history,
+    joining,
+    loading,
+    saving,
+    scoring,
+    staging,
+    tracking,
+    usage,
+)
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
 from theta_jupyter.errors import (
     GitError,
@@ -48,6 +61,7 @@ if TYPE_CHECKING:
     from theta_jupyter.diffs.report import Diff
     from theta_jupyter.merge_state import MergeState
     from theta_jupyter.merges.threeway import Side
+    from theta_jupyter.upkeep import Checked, Collected, Usage
 
 __all__ = ["Repository", "load"]
 
@@ -64,6 +78,8 @@ class Repository:
         Any folder in the work tree. Paths given to methods are relative to the current folder, as in a shell.
     progress
         Told how long work advances; see :data:`theta_jupyter.storage.pool.Progress`.
+    bare
+        Be content with a repository that has no work tree: for :meth:`du`, :meth:`gc` and :meth:`fsck`.
 
     Raises
     ------
@@ -71,8 +87,8 @@ class Repository:
         If ``path`` is not in a Git work tree.
     """
 
-    def __init__(self, path: PathLike = ".", progress: Progress = silent) -> None:
-        self.worktree = Worktree.find(path)
+    def __init__(self, path: PathLike = ".", progress: Progress = silent, *, bare: bool = False) -> None:
+        self.worktree = Worktree.find(path, bare=bare)
         self.progress = progress
 
     def __repr__(self) -> str:
@@ -540,6 +556,69 @@ class Repository:
                 continue  # No commit yet, or no upstream.
         fetched = fetch_missing(self.worktree, wanted)
         return Message(f"fetched {size_text(fetched)} of objects" if fetched else "all objects are here")
+
+    # Upkeep.
+
+    def du(self, *refs: str, paths: Sequence[PathLike] = (), by: usage.By = "version", limit: int = 20) -> Usage:
+        """What versions, branches or tensors take on disk, and would take as whole files; no weight is read.
+
+        Parameters
+        ----------
+        refs
+            Versions are those of these commits, from each one back; of HEAD, if there are none.
+        paths
+            Models, or folders of them; all if none is given.
+        by
+            What to list: ``"version"``, ``"branch"`` or ``"tensor"``.
+        limit
+            How many versions, or tensors.
+
+        Raises
+        ------
+        RequestError
+            If a path was never a model.
+        """
+        names = [self.worktree.relative(path) for path in paths]
+        return usage.du(self.worktree, refs, names, by=by, limit=limit, progress=self.progress)
+
+    def gc(self, *, grace: float = collecting.GRACE, dry_run: bool = False) -> Collected:
+        """Delete objects that nothing needs any more, and what killed processes have left.
+
+        Needed is what can be reached from a reference or a reflog, from HEAD and the like, from what has stopped
+        half-way, or from the index or the files, of any work tree. Others may be at work meanwhile.
+
+        Parameters
+        ----------
+        grace
+            Days; what was written or used since then stays. With 0, nothing may be added meanwhile: what is stored and
+            not yet in the index would go.
+        dry_run
+            Only say what would be deleted.
+
+        Raises
+        ------
+        GitError
+            If it is not known what is needed, because part of Git's own history is damaged or not here. Then nothing
+            is deleted.
+        """
+        return collecting.gc(self.worktree, grace=grace, dry_run=dry_run, progress=self.progress)
+
+    def fsck(self, *, every: bool = False, quick: bool = False) -> Checked:
+        """Check every object against its id, and every tensor of every version against its hash.
+
+        Parameters
+        ----------
+        every
+            Not only versions that references, HEAD and the index know of, but all that :meth:`gc` would keep.
+        quick
+            Look at objects only, and rebuild no tensor: one counts as lost if an object that it needs is.
+
+        Raises
+        ------
+        GitError
+            If Git's own history is damaged, or not here.
+        """
+        return checking.fsck(self.worktree, every=every, quick=quick, progress=self.progress)
 
     # In our own words.
 

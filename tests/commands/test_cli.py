@@ -122,7 +122,10 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
         "checkout": [["checkout", "--", MODEL], ["checkout", "other"], ["checkout", "main"]],
         "commit": [["commit", "-m", "two"]],
         "diff": [["diff"], ["diff", "HEAD~1", "-t", "b"], ["diff", "HEAD~1", "--exact"]],
+        "du": [["du"], ["du", "--branches"], ["du", "--tensors", "HEAD", "--", MODEL]],
         "fetch": [["fetch"]],
+        "fsck": [["fsck"], ["fsck", "--all", "--quick"]],
+        "gc": [["gc", "--dry-run"], ["gc", "--grace", "1"]],
         "history": [["history", MODEL], ["history", MODEL, "-t", "b", "-t", "w*", "-n1"], ["history", "--", MODEL]],
         "init": [["init"]],
         "install": [["install"]],
@@ -143,7 +146,7 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
     assert sorted(arguments) == COMMANDS
     write(b=1)
     order = "status diff add commit diff show log history ls-files track untrack branch switch checkout push pull fetch"
-    for name in [*order.split(), "merge", "resolve", "strategies", "init", "install", "uninstall"]:
+    for name in [*order.split(), "merge", "resolve", "strategies", "du", "gc", "fsck", "init", "install", "uninstall"]:
         for line in arguments[name]:
             if name == "diff" and "HEAD~1" in line and len(json.loads(_json(capsys, ["log"]))["commits"]) < 2:
                 continue
@@ -192,7 +195,7 @@ def test_commands_are_defined_once_and_shared(repo: Repo) -> None:
     assert set(COMMANDS) == {
         *("init", "install", "uninstall", "track", "untrack", "ls-files", "status", "add", "commit", "log", "diff"),
         *("show", "history", "checkout", "switch", "branch", "push", "pull", "fetch"),
-        *("merge", "resolve", "strategies"),
+        *("merge", "resolve", "strategies", "du", "gc", "fsck"),
     }
     assert repo.status() == ""
 

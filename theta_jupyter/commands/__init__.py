@@ -2,6 +2,6 @@
 
 from theta_jupyter.commands.base import Session, explain, theta
 
-from theta_jupyter.commands import setup, recording, history, moving, merging, sharing  # isort: skip  # in the order of a day; they register themselves
+from theta_jupyter.commands import setup, recording, history, moving, merging, sharing, upkeep  # isort: skip  # in the order of a day; they register themselves
 
-__all__ = ["Session", "explain", "history", "merging", "moving", "recording", "setup", "sharing", "theta"]
+__all__ = ["Session", "explain", "history", "merging", "moving", "recording", "setup", "sharing", "theta", "upkeep"]

@@ -46,9 +46,9 @@ class Session:
     names: Mapping[str, Any] = field(default_factory=dict)
     json: bool = False
 
-    def repository(self) -> Repository:
-        """The repository around the current folder."""
-        return Repository(".", self.progress)
+    def repository(self, *, bare: bool = False) -> Repository:
+        """The repository around the current folder; ``bare``: also one without a work tree."""
+        return Repository(".", self.progress, bare=bare)
 
 
 class Command(click.Command):
@@ -133,11 +133,13 @@ def as_json(function: Any) -> Any:
     return click.option("--json", is_flag=True, help="Give the result as JSON.")(function)
 
 
-def split(ctx: click.Context, arguments: Iterable[str], refs: int = 1) -> tuple[list[str], list[str]]:
+def split(
+    ctx: click.Context, arguments: Iterable[str], refs: int = 1, *, bare: bool = False
+) -> tuple[list[str], list[str]]:
     """Tell refs from paths as Git does.
 
     What stands behind ``--`` is a path. Before it, up to ``refs`` arguments are refs; without a ``--``, as many of
-    the first as name a commit.
+    the first as name a commit. ``bare``: as for :meth:`Session.repository`.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def split(ctx: click.Context, arguments: Iterable[str], refs: int = 1) -> tuple[
             raise RequestError(f"too many refs: {' '.join(before)}", hint=f"{ctx.command_path} takes {refs}")
         return before, list(behind)
     found: list[str] = []
-    worktree = ctx.ensure_object(Session).repository().worktree
+    worktree = ctx.ensure_object(Session).repository(bare=bare).worktree
     while given and len(found) < refs:
         first = given[0]
         names = [part for part in first.split("..") if part.strip(".")] if ".." in first else [first]
