@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from theta_jupyter import (
+    adapters,
     changes,
     checking,
     collecting,
@@ -47,6 +48,7 @@ from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, 
 from theta_jupyter.git.worktree import Worktree, run
 from theta_jupyter.merges.plan import Plan, Rule
 from theta_jupyter.merging import Merge
+from theta_jupyter.moving import moved
 from theta_jupyter.results import Message, size_text
 from theta_jupyter.scoring import Measure
 from theta_jupyter.settling import settle
@@ -182,18 +184,61 @@ class Repository:
         """Which tracked models differ from HEAD, how much, and what a commit would store."""
         return changes.status(self.worktree, self.progress)
 
-    def add(self, paths: Sequence[PathLike] = (), *, derived_from: str = "") -> Message:
+    def add(
+        self,
+        paths: Sequence[PathLike] = (),
+        *,
+        derived_from: str = "",
+        update: str = "",
+        adapter: PathLike = "",
+        apply: bool = False,
+    ) -> Message:
         """Stage models; all changed ones if none is named.
 
         Parameters
         ----------
         derived_from
             A path, or ``REF:PATH``, of the checkpoint they were made from: it is offered as a base.
+        update, adapter
+            What was done to one model, and the file that says so: ``"low-rank"`` or ``"ia3"``, and a file of factors or
+            an adapter folder of PEFT, which says what it is. See :mod:`theta_jupyter.adapters`.
+        apply
+            Do it to the file in the work tree first: base and adapter make the new model.
+
+        Raises
+        ------
+        RequestError
+            If the adapter is not of this model. Nothing has changed then.
         """
         names = staging.chosen(self.worktree, paths)
+        if update or adapter or apply:
+            return self._add_said(names, update, adapter, apply=apply)
         origin, _ = staging.origin(self.worktree, derived_from)
         staging.stage(self.worktree, names, origin, self.progress)
         return Message(f"staged {', '.join(names)}" if names else "nothing to stage: no tracked model changed")
+
+    def _add_said(self, names: Sequence[str], update: str, adapter: PathLike, *, apply: bool) -> Message:
+        """Stage one model, of which an adapter says what was done to it."""
+        if len(names) != 1 or not adapter:
+            raise RequestError(
+                "an update is of one model, and of one file that says it",
+                hint="git theta add MODEL --update low-rank --from ADAPTER",
+            )
+        model = self.worktree.top / names[0]
+        if not model.is_file() or model.is_symlink():
+            raise RequestError(f"there is no file {names[0]}")
+        said = adapters.read(adapter, update, model)
+        if apply:
+            adapters.apply(model, said)
+        staging.stage(self.worktree, names, "", self.progress, said)
+        manifest = self.manifest(names[0], changes.INDEX)
+        took = [name for name, of in said.items() if manifest.owner(name).update == of.update]
+        details = [f"{len(took)} of {len(said)} tensors are stored as {Path(adapter).name} says"]
+        if len(took) < len(said):
+            other = next(name for name in said if name not in took)
+            details.append(f"{other} is not: it is smaller as {manifest.owner(other).update}")
+        made = f", made with {Path(adapter).name}" if apply else ""
+        return Message(f"staged {names[0]}{made}", tuple(details))
 
     def unstage(self, paths: Sequence[PathLike]) -> Message:
         """Take models out of the index again; the files stay as they are."""
@@ -388,6 +433,7 @@ class Repository:
             is not in it. (``git checkout --ours`` always takes the whole file.)
         """
         names = [self.worktree.relative(path) for path in paths]
+        left: list[str] = []
         if side:
             if ref or not names:
                 raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
@@ -395,11 +441,14 @@ class Repository:
             return Message(first, tuple(rest))
         if not names:
             try:
-                self.worktree.git("checkout", "--quiet", *_ref(ref), "--")
+                with moved(self.worktree, left, self.progress) as env:
+                    self.worktree.git("checkout", "--quiet", *_ref(ref), "--", env=env)
             except GitError as error:
                 raise _with_hint(error) from None
-            return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}")
-        self.worktree.git("checkout", "--quiet", *([self.worktree.resolve(ref)] if ref else []), "--", *names)
+            return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}", tuple(left))
+        version = [self.worktree.resolve(ref)] if ref else []
+        with moved(self.worktree, left, self.progress) as env:
+            self.worktree.git("checkout", "--quiet", *version, "--", *names, env=env)
         # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
         models = [path for path in changes.tracked(self.worktree) if changes.among(path, names)]
         materialise(self.worktree, models, self.progress)
@@ -409,17 +458,19 @@ class Repository:
         """Switch to a branch, a new one (at ``start``, or here) if ``create``; ``-`` is the branch before."""
         if start and not create:
             raise RequestError("a branch that is there has no start", hint=f"git theta switch -c {branch} {start}")
+        words = [*(["--create"] if create else []), *_ref(branch), *_ref(start)]
+        left: list[str] = []
         try:
-            self.worktree.git("switch", "--quiet", *(["--create"] if create else []), *_ref(branch), *_ref(start))
+            with moved(self.worktree, left, self.progress) as env:
+                self.worktree.git("switch", "--quiet", *words, env=env)
         except GitError as error:
             if error.message.startswith("invalid reference"):
                 raise GitError(
                     f"there is no branch {branch!r}", hint=f"make it with: git theta switch -c {branch}"
                 ) from None
             raise _with_hint(error) from None
-        return Message(
-            f"on {'new ' if create else ''}branch {self.worktree.git('branch', '--show-current').decode().strip()}"
-        )
+        now = self.worktree.git("branch", "--show-current").decode().strip()
+        return Message(f"on {'new ' if create else ''}branch {now}", tuple(left))
 
     def branch(self, name: str = "", start: str = "", *, delete: bool = False, force: bool = False) -> Branches:
         """List branches, after making or deleting one if a name is given.
@@ -541,8 +592,11 @@ class Repository:
         return self._git("push", arguments, "pushed", {OFFER_ALL: "1", **_asking(ask=ask)})
 
     def pull(self, *arguments: str, ask: bool = True) -> Message:
-        """Run ``git pull`` with these arguments; objects come as files are written."""
-        return self._git("pull", arguments, "pulled", _asking(ask=ask))
+        """Run ``git pull`` with these arguments, then fetch and write what of the models it changed."""
+        left: list[str] = []
+        with moved(self.worktree, left, self.progress) as env:
+            done = self._git("pull", arguments, "pulled", {**_asking(ask=ask), **env})
+        return Message(done.message, (*done.details, *left))
 
     def fetch(self, remote: str = "", *, ask: bool = True) -> Message:
         """Run ``git fetch``, then fetch the objects of HEAD and its upstream: checking out then needs no network."""

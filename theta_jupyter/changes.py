@@ -27,9 +27,10 @@ from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.contest import Said
 
 __all__ = [
     "EMPTY",
@@ -46,6 +47,7 @@ __all__ = [
     "require",
     "status",
     "stored",
+    "text_of",
     "tracked",
 ]
 
@@ -77,21 +79,36 @@ def read(text: bytes) -> Manifest | None:
 
 
 def stored(worktree: Worktree, path: str, progress: Progress = silent, origin: str = "") -> Manifest | None:
-    """Store the file a path has in the work tree, and return its manifest; None if there is no file.
+    """Store the file a path has in the work tree, and return its manifest; None if there is no file."""
+    text = text_of(worktree, path, progress, origin)
+    return None if text is None else read(text)
+
+
+def text_of(
+    worktree: Worktree,
+    path: str,
+    progress: Progress = silent,
+    origin: str = "",
+    said: Mapping[str, Said] | None = None,
+) -> bytes | None:
+    """Store the file a path has in the work tree, and return the text of its manifest; None if there is no file.
 
     Parameters
     ----------
     origin
         Blob of a manifest the user named as where this file comes from.
+    said
+        What the user says was done to tensors.
     """
     file = worktree.top / path
     if not file.is_file() or file.is_symlink():
         return None
-    known = _Anew(worktree, path, origin) if origin else Known(worktree, path)
+    known = _Anew(worktree, path, origin) if origin or said else Known(worktree, path)
+    known.said = said or {}
     with mapped(file) as data:
         digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
         seen = known.content(digest)
-        return read(seen.manifest if seen else store(worktree, known, data, digest, progress))
+        return seen.manifest if seen else store(worktree, known, data, digest, progress)
 
 
 class _Anew(Known):

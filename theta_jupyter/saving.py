@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["checked", "save", "write"]
+__all__ = ["checked", "replacing", "save", "write"]
 
 _TEMPORARY = re.compile(r"\.theta-(?P<host>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}(\.[^.]*)?")
 
@@ -113,11 +113,7 @@ def write(obj: Any, path: Path) -> Iterator[tuple[str, ...]]:
             hint="save a model, an optimizer, a dict of them, or a dict of tensors",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    temporary = path.with_name(f".theta-{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}{path.suffix}")
-    try:
-        temporary.touch(exist_ok=False)
-        mode = (path if path.is_file() and not path.is_symlink() else temporary).stat().st_mode & 0o7777
+    with replacing(path) as temporary:
         try:
             form.write(tree, temporary)
         except (ThetaError, OSError, MemoryError):
@@ -125,11 +121,24 @@ def write(obj: Any, path: Path) -> Iterator[tuple[str, ...]]:
         except Exception as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             raise RequestError(f"cannot write {path}: {words}") from error
-        details = _losses(temporary, live)
+        yield _losses(temporary, live)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Name a file beside ``path`` that is to be written inside; at the end it is synced, and takes that place.
+
+    It has the permissions of the one it replaces, or those of any new file.
+    """
+    _sweep(path.parent)
+    temporary = path.with_name(f".theta-{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}{path.suffix}")
+    try:
+        temporary.touch(exist_ok=False)
+        mode = (path if path.is_file() and not path.is_symlink() else temporary).stat().st_mode & 0o7777
+        yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
-        yield details
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

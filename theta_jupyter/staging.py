@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from theta_jupyter import changes
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git import attributes
+from theta_jupyter.git.entries import note
 from theta_jupyter.git.known import FROM
 from theta_jupyter.git.roads import lay
 from theta_jupyter.git.worktree import shown
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.contest import Said
     from theta_jupyter.storage.manifest import Manifest
 
 __all__ = ["chosen", "commit", "origin", "put", "refuse_conflicts", "stage"]
@@ -37,9 +40,22 @@ def chosen(worktree: Worktree, paths: Sequence[str | Path]) -> list[str]:
     return [*(name for name in names if name not in folders), *found]
 
 
-def stage(worktree: Worktree, names: Sequence[str], origin_blob: str, progress: Progress = silent) -> None:
-    """Store the files outside Git's lock, in parallel and with progress; `git add` then finds them in the cache."""
+def stage(
+    worktree: Worktree,
+    names: Sequence[str],
+    origin_blob: str,
+    progress: Progress = silent,
+    said: Mapping[str, Said] | None = None,
+) -> None:
+    """Store files, in parallel and with progress, and put their manifests into the index.
+
+    Git need not read them for that. Whatever is not as usual, such as a file that is deleted, or changes meanwhile, is
+    left to `git add`, which finds in the cache what was stored.
+    """
     filters = worktree.filters(names)
+    direct = _direct(worktree, [name for name in names if filters[name] == "theta"])
+    lines: list[bytes] = []
+    entries: dict[str, tuple[str, os.stat_result]] = {}
     for name in names:
         path = worktree.top / name
         if filters[name] != "theta":
@@ -47,10 +63,48 @@ def stage(worktree: Worktree, names: Sequence[str], origin_blob: str, progress: 
                 continue
             raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
         if path.is_file() and not path.is_symlink():
-            changes.stored(worktree, name, progress, origin_blob)
-    if names:
+            before = path.stat()
+            text = changes.text_of(worktree, name, progress, origin_blob, said)
+            if text is not None and name in direct and _version(before) == _version(path.stat()):
+                blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
+                mode = direct[name] or ("100755" if before.st_mode & 0o100 else "100644")
+                lines.append(os.fsencode(f"{mode} {blob}\t{name}\0"))
+                entries[name] = blob, before
+    if lines:
+        worktree.git("update-index", "-z", "--index-info", data=b"".join(lines))
+        for name in note(worktree, entries):
+            del entries[name]
+    rest = [name for name in names if name not in entries]
+    if rest:
         env = {FROM: origin_blob} if origin_blob else {}
-        worktree.git("add", "--all", "--", *names, env=env)
+        worktree.git("add", "--all", "--", *rest, env=env)
+
+
+def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
+    """Those of these files that Git would add just as they are, with their mode where the file does not tell it."""
+    if not names or worktree.config("core.sparseCheckout") == "true":
+        return {}
+    plain = {"unset", "unspecified"}
+    converted = worktree.attributes(names, ["text", "eol", "ident", "working-tree-encoding"])
+    modes = worktree.modes(names)
+    new = b"".join(os.fsencode(name) + b"\0" for name in names if name not in modes)
+    ignored: set[bytes] = set()
+    if new:
+        env = {"GIT_LITERAL_PATHSPECS": "0"}
+        ignored = set(worktree.git("check-ignore", "-z", "--stdin", data=new, env=env, fine=(0, 1)).split(b"\0"))
+    told = worktree.config("core.fileMode") != "false"
+    return {
+        name: "" if told else modes[name]
+        for name in names
+        if plain.issuperset(converted[name])
+        and modes.get(name, "100644" if told else "") in {"100644", "100755"}
+        and os.fsencode(name) not in ignored
+        and not any((worktree.top / parent).is_symlink() for parent in PurePosixPath(name).parents)
+    }
+
+
+def _version(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress: Progress = silent) -> None:
@@ -62,18 +116,23 @@ def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress:
         If the weights of one are neither here nor on any remote. Nothing is staged then.
     """
     lines = []
+    entries: dict[str, tuple[str, os.stat_result]] = {}
     for path, (mode, manifest) in files.items():
         text = dump(manifest)
         blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
         lines.append(os.fsencode(f"{mode} {blob}\t{path}\0"))
         # Files first: whoever is interrupted between has the conflict still, and can do it again.
-        lay(worktree, path, text, progress)
+        laid = lay(worktree, path, text, progress)
         file = worktree.top / path
         bits = file.stat().st_mode & 0o777
         file.chmod(bits | (bits & 0o444) >> 2 if mode == "100755" else bits & ~0o111)
+        if laid is not None and _version(laid)[:4] == _version(after := file.stat())[:4]:
+            entries[path] = blob, after
     if lines:
         worktree.git("update-index", "-z", "--index-info", data=b"".join(lines))
-        worktree.git("add", "--refresh", "--", *files)
+        unsure = [*(path for path in files if path not in entries), *note(worktree, entries)]
+        if unsure:
+            worktree.git("add", "--refresh", "--", *unsure)
 
 
 def commit(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from theta_jupyter.storage.contest import Said
     from theta_jupyter.storage.objects import ObjectStore
 
 
@@ -27,9 +28,13 @@ class Known:
 
     manifests: list[Manifest] = field(default_factory=list)
     records: Mapping[str, Record] = field(default_factory=dict)
+    said: Mapping[str, Said] = field(default_factory=dict)
 
     def record(self, blake3_hex: str, /) -> Record | None:
         return self.records.get(blake3_hex)
+
+    def kin(self, name: str, record: Record, /) -> list[Record]:  # noqa: ARG002 - as the protocol has it
+        return []
 
 
 def take(data: bytes, store: ObjectStore, *known: Manifest) -> Manifest:

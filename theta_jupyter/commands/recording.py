@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from theta_jupyter.adapters import KINDS
 from theta_jupyter.commands.base import PATHS, Session, as_json, theta
 from theta_jupyter.commands.variables import NAME, variable
 from theta_jupyter.errors import RequestError
@@ -33,15 +35,30 @@ def status(session: Session) -> Result:
 
 @theta.command()
 @click.argument("paths", nargs=-1, type=PATHS)
-@_from
+@click.option("--update", type=click.Choice(KINDS), help="What was done to the model, as the file after --from says.")
+@click.option(
+    "--from",
+    "origin",
+    default="",
+    metavar="[REF:]PATH",
+    type=PATHS,
+    help="The committed model that this one was made from; with --update, or if it is a folder of PEFT, the adapter.",
+)
+@click.option("--apply", is_flag=True, help="Make the new model first, from the file that is there and the adapter.")
 @as_json
 @click.pass_obj
-def add(session: Session, paths: tuple[str, ...], derived_from: str) -> Result:
+def add(session: Session, paths: tuple[str, ...], update: str | None, origin: str, *, apply: bool) -> Result:
     """Stage models for the next commit.
 
     All that changed, if none is named. This may be left out: commit does it by itself.
+
+    An update that is known, such as a LoRA, need not be found:
+    git theta add model.safetensors --update low-rank --from adapter.safetensors
     """
-    return session.repository().add(paths, derived_from=derived_from)
+    repository = session.repository()
+    if update or apply or Path(origin, "adapter_config.json").is_file():
+        return repository.add(paths, update=update or "", adapter=origin, apply=apply)
+    return repository.add(paths, derived_from=origin)
 
 
 @theta.command()

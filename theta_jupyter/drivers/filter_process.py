@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "serve"]
 
-"""Set to 1, manifests stay in the work tree."""
-SKIP = "GIT_THETA_SKIP_SMUDGE"
-"""Set to 1, manifests stay in the work tree."""
 MAX_MANIFEST = 1 << 30
 VERB = {"clean": "add", "smudge": "check out"}
 
@@ -107,7 +104,7 @@ def clean(worktree: Worktree, path: str, content: Content) -> Content:
 
 def smudge(worktree: Worktree, path: str, content: Content) -> Content:
     """Turn a manifest into the file, or pass on what is none."""
-    from theta_jupyter.git.worktree import LATER
+    from theta_jupyter.git.worktree import LATER, SKIP
 
     if (
         "1" in {os.environ.get(SKIP), os.environ.get(LATER)}

@@ -9,6 +9,7 @@ this file names those objects.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from functools import cached_property
@@ -20,9 +21,11 @@ from theta_jupyter.git.worktree import STAGES
 from theta_jupyter.storage.cache import Remembered, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.contest import Said
+    from theta_jupyter.storage.likeness import Likeness
     from theta_jupyter.storage.manifest import Manifest, Record
 
 __all__ = ["FROM", "Known", "remember"]
@@ -34,6 +37,10 @@ _CHANGES = (
     *("diff-tree", "--stdin", "--root", "-r", "-m", "-z"),
     *("--raw", "--no-abbrev", "--no-renames", "--no-commit-id"),
 )
+_NEAR, _ALIKE = 0.3, 0.5
+"""A namesake is near if it differs by at most this share of the tensor's norm; what else differs by at most that share
+may be rested on."""
+_KIN = 3
 _BATCH = 16
 """Manifests of the history that are looked at in one go: the answer is usually in the newest."""
 
@@ -54,7 +61,9 @@ class Known:
         self._seen: set[str] | None = None
         self._lock = Lock()
         self._recalled: list[bytes] = []
+        self._parsed: dict[str, Mapping[str, Record]] = {}
         self.origin = origin or os.environ.get(FROM, "")
+        self.said: Mapping[str, Said] = {}
 
     @cached_property
     def texts(self) -> list[bytes]:
@@ -62,8 +71,21 @@ class Known:
         stages = self.worktree.stages(self.path)
         blobs = [stages[stage] for stage in STAGES if stage in stages]
         blobs += self.worktree.tree("HEAD", [self.path]).values()
+        for commit in self._merged():
+            blobs += self.worktree.tree(commit, [self.path]).values()
         blobs += self.origin.split()
         return [text for _, text in self.worktree.manifests(dict.fromkeys(blobs))]
+
+    def _merged(self) -> list[str]:
+        """While a merge is made by hand: what is merged in, and where the two parted."""
+        try:
+            heads = (self.worktree.git_dir / "MERGE_HEAD").read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            return []
+        try:
+            return [*heads, *self.worktree.git("merge-base", "HEAD", *heads[:1]).decode().split()]
+        except GitError:
+            return heads
 
     @cached_property
     def _read(self) -> list[tuple[bytes, Manifest]]:
@@ -116,6 +138,64 @@ class Known:
             return None
         return record if self._in_history(others([record])) else None
 
+    def kin(self, name: str, record: Record, /) -> list[Record]:
+        """Find tensors of the same shape that are like this one, where its namesakes are not.
+
+        They are sought in the other tracked files, and in what this file was not long ago.
+        """
+        if record.sketch is None or not record.norm:
+            return []
+        namesakes = (manifest.records.get(name) for manifest in self.manifests)
+        if any(_are_near(record, other, _NEAR) for other in namesakes):
+            return []
+        with self._lock:
+            scope = self._scope
+        found = self._likeness.nearest(scope, record, _KIN)
+        records = (self._manifest(kin.blob).get(kin.name) for kin in found if kin.distance <= _ALIKE * record.norm)
+        return [other for other in records if other is not None]
+
+    @cached_property
+    def _likeness(self) -> Likeness:
+        from theta_jupyter.storage.likeness import Likeness
+
+        return Likeness(self.worktree.theta / "cache")
+
+    @cached_property
+    def _scope(self) -> list[str]:
+        """Manifests of all tracked files, and the last ones of this file, each known to :attr:`_likeness`."""
+        from theta_jupyter.storage.manifest import parse
+
+        blobs = list(dict.fromkeys([*self._tracked, *self._versions[:_BATCH]]))
+        for start in range(0, len(blobs), _BATCH):
+            missing = self._likeness.missing(blobs[start : start + _BATCH])
+            try:
+                for blob, text in self.worktree.manifests(missing):
+                    with contextlib.suppress(ManifestError):
+                        self._likeness.add(blob, parse(text).records)
+            except GitError:
+                continue  # Not all of it is here, as in a partial clone.
+        return blobs
+
+    @cached_property
+    def _tracked(self) -> list[str]:
+        """Blobs of all tracked files, in the index and in HEAD."""
+        index = {path: of.get(0, "") for path, of in self.worktree.index().items()}
+        entries = [*self.worktree.tree("HEAD").items(), *index.items()]
+        filters = self.worktree.filters(dict.fromkeys(path for path, _ in entries))
+        return [blob for path, blob in entries if blob and filters[path] == "theta"]
+
+    def _manifest(self, blob: str) -> Mapping[str, Record]:
+        """Records of a manifest, read once."""
+        from theta_jupyter.storage.manifest import parse
+
+        with self._lock:
+            if blob not in self._parsed:
+                self._parsed[blob] = {}
+                with contextlib.suppress(GitError, ManifestError):
+                    for _, text in self.worktree.manifests([blob]):
+                        self._parsed[blob] = parse(text).records
+            return self._parsed[blob]
+
     def _in_history(self, objects: frozenset[str]) -> bool:
         """Whether manifests that HEAD's history has for this file name all these objects."""
         # Tensors are stored by several threads, and the history is read but once.
@@ -127,7 +207,7 @@ class Known:
         return not objects
 
     def _named(self) -> Iterator[set[str]]:
-        """Ids named now, then those named ever; read no further than is asked for."""
+        """Ids named now, those of other tracked files, then those named ever; read no further than is asked for."""
         if self._seen is None:
             self._seen = _ids(self.texts)
         yield self._seen
@@ -138,24 +218,29 @@ class Known:
     @cached_property
     def _history(self) -> Iterator[set[str]]:
         """Ids named by this file's manifests in the history of HEAD, the newest first, some manifests at a time."""
+        blobs = list(dict.fromkeys([*self._tracked, *self._versions]))
+        for start in range(0, len(blobs), _BATCH):
+            try:
+                yield _ids(text for _, text in self.worktree.manifests(blobs[start : start + _BATCH]))
+            except GitError:
+                return  # Not all of it is here, as in a partial clone: rather encode anew than not know.
+
+    @cached_property
+    def _versions(self) -> list[str]:
+        """Blobs that this file was in the history of HEAD, the newest first."""
         git = self.worktree.git
         try:
             # Plumbing, because `git log` minds settings such as log.showSignature.
             commits = git("rev-list", "HEAD", "--", self.path)
             out = git(*_CHANGES, "--", self.path, data=commits)
         except GitError:
-            return  # No commit yet.
+            return []  # No commit yet.
         found = (
             field.split()[3].decode()
             for field in out.split(b"\0")
             if field.startswith(b":100") or field[8:11] == b"100"
         )
-        blobs = [blob for blob in dict.fromkeys(found) if blob.strip("0")]
-        for start in range(0, len(blobs), _BATCH):
-            try:
-                yield _ids(text for _, text in self.worktree.manifests(blobs[start : start + _BATCH]))
-            except GitError:
-                return  # Not all of it is here, as in a partial clone: rather encode anew than not know.
+        return [blob for blob in dict.fromkeys(found) if blob.strip("0")]
 
 
 def others(records: Iterable[Record]) -> frozenset[str]:
@@ -174,6 +259,15 @@ def others(records: Iterable[Record]) -> frozenset[str]:
         if position < size:
             found.add(name)
     return frozenset(found)
+
+
+def _are_near(record: Record, other: Record | None, share: float) -> bool:
+    """Whether two tensors differ by at most this share of the first, going by their sketches."""
+    from theta_jupyter.storage.sketch import distance
+
+    if other is None or other.shape != record.shape or not record.sketch or not other.sketch or not record.norm:
+        return False
+    return distance(other.sketch, record.sketch) <= share * record.norm
 
 
 def _ids(texts: Iterable[bytes]) -> set[str]:

@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import ManifestError, MissingObjectError, ThetaError, TransferError
+from theta_jupyter.git.entries import note
 from theta_jupyter.git.install import ensure_hooks
 from theta_jupyter.git.known import remember
 from theta_jupyter.git.transfer import fetch_missing
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["at_hand", "lay", "mapped", "materialise", "rebuild", "store"]
 
+_PAST = 2_000_000_000
+"""Nanoseconds by which a file that is checked out is dated back."""
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
 
@@ -168,8 +171,13 @@ def _passes(text: bytes, known: Known) -> bool:
     return True
 
 
-def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent) -> None:
+def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent) -> os.stat_result | None:
     """Put the file of a manifest into the work tree; written by Git, all of it would be held in memory.
+
+    Returns
+    -------
+    os.stat_result or None
+        What the file system says of it, for the index; None if somebody has written to it since.
 
     Raises
     ------
@@ -185,9 +193,22 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
         os.umask(mask)
         rebuilt.chmod(path.stat().st_mode & 0o777 if present else 0o666 & ~mask)
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A little in the past: a file that is no older than the index is looked at again and again.
+        written = rebuilt.stat()
+        os.utime(rebuilt, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
+        before = rebuilt.stat()
         os.replace(rebuilt, path)  # noqa: PTH105 - whatever is there, also a link
+        after = path.stat()
+        return after if _is_same(before, after) else None
     finally:
         rebuilt.unlink(missing_ok=True)
+
+
+def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether nobody has written to a file."""
+    return all(
+        getattr(before, field) == getattr(after, field) for field in ("st_mtime_ns", "st_size", "st_ino", "st_dev")
+    )
 
 
 def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = silent) -> list[str]:
@@ -202,6 +223,8 @@ def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = s
     """
     mended = []
     index = worktree.index()
+    laid: dict[str, tuple[str, os.stat_result]] = {}
+    unsure: list[str] = []
     for name in names:
         path = worktree.top / name
         if path.is_symlink() or not path.is_file() or name not in index:
@@ -211,12 +234,18 @@ def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = s
         if not text or (0 in index[name] and text != worktree.blobs([index[name][0]])[0]):
             continue
         try:
-            lay(worktree, name, text, progress)
+            stat = lay(worktree, name, text, progress)
         except ManifestError:
             if 0 in index[name]:
                 raise
             continue  # In conflict, and merged as text: there is nothing that it stands for.
         if 0 in index[name]:
-            worktree.git("add", "--", name)
+            if stat is None:
+                unsure.append(name)
+            else:
+                laid[name] = index[name][0], stat
         mended.append(name)
+    unsure += note(worktree, laid) if laid else []
+    if unsure:
+        worktree.git("add", "--", *unsure)
     return mended

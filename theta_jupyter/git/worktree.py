@@ -22,9 +22,9 @@ from theta_jupyter.storage.nearby import Nearby
 from theta_jupyter.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["CHOICES", "LATER", "STAGES", "Worktree", "run", "shown"]
+__all__ = ["CHOICES", "LATER", "SKIP", "STAGES", "Worktree", "run", "shown"]
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
@@ -33,6 +33,8 @@ CHOICES = "THETA_MERGE"
 LATER = "THETA_LATER"
 """Environment variable; where it is 1, Git writes manifests in place of files, and whoever started it puts files there
 afterwards: written by Git, each would be held in memory as a whole."""
+SKIP = "GIT_THETA_SKIP_SMUDGE"
+"""Environment variable; where it is 1, manifests stay in the work tree."""
 STAGES = (0, 2, 3, 1)
 """Index stages in the order in which a file's own manifest is likeliest: merged, ours, theirs, base."""
 
@@ -247,15 +249,28 @@ class Worktree:
 
     def filters(self, paths: Iterable[str]) -> dict[str, str]:
         """The ``filter`` attribute of each path; empty where there is none."""
+        found = self.attributes(paths, ["filter"])
+        return {path: "" if value in {"unspecified", "unset"} else value for path, (value,) in found.items()}
+
+    def attributes(self, paths: Iterable[str], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Values of these attributes for each path, as Git says them: ``unspecified``, ``unset``, ``set``, a text."""
         listed = list(paths)
         if not listed:
             return {}
-        out = self.git("check-attr", "-z", "--stdin", "filter", data=b"".join(os.fsencode(p) + b"\0" for p in listed))
-        fields = out.split(b"\0")[:-1]
-        values = (value.decode(errors="replace") for value in fields[2::3])
-        return {
-            path: "" if value in {"unspecified", "unset"} else value for path, value in zip(listed, values, strict=True)
-        }
+        out = self.git("check-attr", "-z", "--stdin", *names, data=b"".join(os.fsencode(p) + b"\0" for p in listed))
+        values = [value.decode(errors="replace") for value in out.split(b"\0")[2:-1:3]]
+        count = len(names)
+        return {path: tuple(values[count * n : count * (n + 1)]) for n, path in enumerate(listed)}
+
+    def modes(self, paths: Sequence[str]) -> dict[str, str]:
+        """Mode of each of these paths that the index has and that is not in conflict."""
+        found = {}
+        for line in _records(self.git("ls-files", "-s", "-z", "--", *paths)) if paths else ():
+            info, _, name = line.partition(b"\t")
+            mode, _, stage = info.split()
+            if stage == b"0":
+                found[os.fsdecode(name)] = mode.decode()
+        return found
 
     def config(self, key: str) -> str:
         """A configuration value, or empty."""

@@ -17,10 +17,10 @@ import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Cache", "Remembered", "name_of"]
+__all__ = ["Cache", "Forgetful", "Remembered", "name_of"]
 
 _SCHEMA = """
     create table if not exists content (
@@ -63,17 +63,67 @@ class Remembered(NamedTuple):
     compared: frozenset[str] = frozenset()
 
 
-class Cache:
+class Forgetful:
+    """A database that never fails: whatever happens to it, it forgets.
+
+    Parameters
+    ----------
+    path
+        Its file, in ``theta/cache`` of the common git dir; created when first written to.
+    schema
+        Makes the tables that are not there.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self._path, self._schema = path, schema
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Look up rows; none, if they cannot be had."""
+        rows: list[tuple[Any, ...]] = []
+        with self._suppressed():
+            if self._path.exists():
+                with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection:
+                    rows = connection.execute(sql, values).fetchall()
+        return rows
+
+    def write(self, statements: Iterable[tuple[str, Iterable[Sequence[Any]]]]) -> None:
+        """Execute statements, each for many rows of values, all or none."""
+        with self._suppressed(write=True):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection, connection:
+                # What a power cut takes away is only a cache.
+                connection.execute("pragma synchronous = off")
+                connection.executescript(self._schema)
+                for sql, rows in statements:
+                    connection.executemany(sql, rows)
+
+    @contextlib.contextmanager
+    def _suppressed(self, *, write: bool = False) -> Iterator[None]:
+        """Go on without, whatever happens inside."""
+        try:
+            yield
+        except OSError:
+            return
+        except sqlite3.DatabaseError as error:
+            # Locked for long, read-only, no room: no reason to remove it. A statement that makes no sense is none for a
+            # reader, whose table may only not be there yet.
+            code = error.sqlite_errorcode
+            if not isinstance(error, sqlite3.OperationalError) or (write and code == sqlite3.SQLITE_ERROR):
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+
+
+class Cache(Forgetful):
     """The cache of one repository.
 
     Parameters
     ----------
     folder
-        ``theta/cache`` in the common git dir; created when first written to.
+        ``theta/cache`` in the common git dir.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _NAME
+        super().__init__(folder / _NAME, _SCHEMA)
 
     def content(self, digest: str) -> Remembered | None:
         """Recall the manifest of a file with this BLAKE3."""
@@ -104,41 +154,14 @@ class Cache:
         for table, keep in _KEEP.items():
             last_kept = f"(select used from {table} order by used desc limit 1 offset ?)"  # noqa: S608
             statements.append((f"delete from {table} where used < {last_kept}", [(keep - 1,)]))  # noqa: S608
-        with self._forgetful(write=True):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection, connection:
-                # What a power cut takes away is only a cache.
-                connection.execute("pragma synchronous = off")
-                connection.executescript(_SCHEMA)
-                for sql, rows in statements:
-                    connection.executemany(sql, rows)
+        self.write(statements)
 
     def _recall(self, sql: str, digest: str) -> tuple[Any, ...] | None:
         """Look up one row, whose last column is the checksum of the others."""
-        rows: list[tuple[Any, ...]] = []
-        with self._forgetful():
-            if self._path.exists():
-                with contextlib.closing(sqlite3.connect(self._path, timeout=_PATIENCE)) as connection:
-                    rows = connection.execute(sql, (digest,)).fetchall()
-        for *columns, checksum in rows:
+        for *columns, checksum in self.read(sql, (digest,)):
             if checksum == _checksum(digest, *columns):
                 return tuple(columns)
         return None
-
-    @contextlib.contextmanager
-    def _forgetful(self, *, write: bool = False) -> Iterator[None]:
-        """Go on without, whatever happens inside. A cache never fails: it forgets."""
-        try:
-            yield
-        except OSError:
-            return
-        except sqlite3.DatabaseError as error:
-            # Locked for long, read-only, no room: no reason to remove it. A statement that makes no sense is none for a
-            # reader, whose table may only not be there yet.
-            code = error.sqlite_errorcode
-            if not isinstance(error, sqlite3.OperationalError) or (write and code == sqlite3.SQLITE_ERROR):
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
 
 
 def name_of(manifest: bytes) -> str:

@@ -29,6 +29,7 @@ from theta_jupyter.updates.base import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from theta_jupyter.storage.contest import Said
     from theta_jupyter.storage.objects import ObjectStore
     from theta_jupyter.storage.tensors import Chain
 
@@ -37,6 +38,7 @@ __all__ = [
     "Known",
     "Skeleton",
     "bases_of",
+    "crcs_of",
     "header_of",
     "load_skeleton",
     "owners_of",
@@ -93,6 +95,13 @@ class Known(Protocol):
     def record(self, blake3_hex: str, /) -> Record | None:
         """Recall a record of a storage with this hash."""
 
+    @property
+    def said(self) -> Mapping[str, Said]:
+        """What the user says was done to tensors."""
+
+    def kin(self, name: str, record: Record, /) -> Iterable[Record]:
+        """Find what else a tensor may rest on: what it was called before, or its like in another file."""
+
 
 def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress = silent) -> Manifest:
     """Store a file, and return its manifest.
@@ -129,14 +138,18 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         raw = data[work.span.start : work.span.stop]
         if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
             return _Stored(_adapted(record, work.view, raw))
-        bases = bases_of(manifest.records.get(work.view.name) for manifest in known.manifests)
         # A private copy, so that what is hashed is what is encoded, whoever writes to the file meanwhile.
-        return put(work.view, memoryview(bytes(raw)), bases, store)
+        raw = memoryview(bytes(raw))
+        described = record_of(work.view, raw, {})
+        namesakes = (manifest.records.get(work.view.name) for manifest in known.manifests)
+        bases = bases_of([*namesakes, *known.kin(work.view.name, described)])
+        said = known.said.get(work.view.name)
+        return stored(described, work.view, raw, bases, store, [said] if said else [])
 
     records: dict[str, Record] = {}
     bundler = Bundler(store)
-    stored = each("storing", one, works, lambda work: work.span.size, progress, copies=4)
-    for work, (record, payload) in zip(works, stored, strict=True):
+    results = each("storing", one, works, lambda work: work.span.size, progress, copies=4)
+    for work, (record, payload) in zip(works, results, strict=True):
         records[work.view.name] = record
         if payload:
             bundler.add(work.view.name, payload)
@@ -214,7 +227,7 @@ def restore(manifest: Manifest, store: ObjectStore, out: memoryview, progress: P
     longest_first = sorted(skeleton.storages, key=lambda storage: -storage[1].size)
     for _ in each("restoring", one, longest_first, lambda storage: storage[1].size, progress, copies=3):
         pass
-    crcs = _crcs(layout, out, progress)
+    crcs = crcs_of(layout, out, progress)
     for derived in layout.derived:
         out[derived.at.start : derived.at.stop] = derive(derived.rule, out, derived.over, crcs)
 
@@ -332,7 +345,7 @@ def storage_type(view: View, size: int) -> tuple[str, tuple[int, ...]]:
 
 def _without_false_derived(layout: Layout, data: memoryview, progress: Progress) -> Layout:
     """Keep only the derived bytes that are what their rule says; the others are literal, whatever the plug-in hoped."""
-    crcs = _crcs(layout, data, progress)
+    crcs = crcs_of(layout, data, progress)
     true = tuple(
         derived
         for derived in layout.derived
@@ -341,7 +354,7 @@ def _without_false_derived(layout: Layout, data: memoryview, progress: Progress)
     return msgspec.structs.replace(layout, derived=true)
 
 
-def _crcs(layout: Layout, data: memoryview, progress: Progress) -> dict[Span, int]:
+def crcs_of(layout: Layout, data: memoryview, progress: Progress = silent) -> dict[Span, int]:
     """CRC-32s of the storages that derived bytes are over, computed side by side."""
     import zlib
 
@@ -384,12 +397,23 @@ def _adapted(record: Record, view: View, raw: memoryview) -> Record:
 
 
 def put(view: View, raw: memoryview, bases: Sequence[Chain], store: ObjectStore) -> _Stored:
-    """Encode a storage, and write it down if it is not to be bundled."""
+    """Describe and encode a storage, and write it down if it is not to be bundled."""
+    return stored(record_of(view, raw, {}), view, raw, bases, store)
+
+
+def stored(
+    record: Record,
+    view: View,
+    raw: memoryview,
+    bases: Sequence[Chain],
+    store: ObjectStore,
+    said: Sequence[Said] = (),
+) -> _Stored:
+    """Encode a storage that is described already; see :func:`put`."""
     dtype, shape = storage_type(view, len(raw))
-    record = record_of(view, raw, {})
     if not raw:
         return _Stored(record)
-    draft = encode(Tensor(raw, dtype, shape), bases, store)
+    draft = encode(Tensor(raw, dtype, shape), bases, store, said)
     alone = len(draft.payload) >= OBJECT_BYTES
     place = Place(store.write(draft.payload), len(draft.payload)) if alone else _UNPLACED
     record = msgspec.structs.replace(record, nodes=draft.nodes(dtype, shape, place))
