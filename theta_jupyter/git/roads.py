@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -141,13 +141,15 @@ def at_hand(worktree: Worktree, files: Iterable[tuple[str, Manifest]]) -> Iterat
 
 
 def _fill(manifest: Manifest, worktree: Worktree, descriptor: int, text: bytes, progress: Progress) -> None:
-    with mmap.mmap(descriptor, manifest.header.size) as area:
-        view = memoryview(area)
-        try:
+    area = mmap.mmap(descriptor, manifest.header.size)
+    try:
+        with memoryview(area) as view:
             snapshot.restore(manifest, worktree.store, view, progress)
             digest = blake3(view, max_threads=blake3.AUTO).hexdigest()
-        finally:
-            view.release()
+    finally:
+        # Whatever stopped it may still look at it; then it goes with the last of them.
+        with suppress(BufferError):
+            area.close()
     remember(worktree, digest, manifest, text)
 
 
