@@ -139,13 +139,11 @@ def test_tensors_that_share_what_they_need(repo: Repo) -> None:
     repo.track(OTHER)
     repo.commit(safetensors(b=1), "a copy with another b", OTHER)
     found = {(use.title, use.name): use for use in Repository().du(by="tensor").uses}
-    # Small tensors are in bundles, each with others of its file.
-    for name in ("wide", ""):
+    for name in ("wide", "a", "c", "d", ""):
         assert found[MODEL, name].shared == found[OTHER, name].shared == before[name]
         assert (found[MODEL, name].stored, found[OTHER, name].stored) == (before[name], 0)
-    for name in ("a", "b", "c", "d"):
-        assert (found[MODEL, name].shared, found[OTHER, name].shared) == (0, 0)
-        assert found[OTHER, name].stored > 0
+    assert (found[MODEL, "b"].shared, found[OTHER, "b"].shared) == (0, 0)
+    assert found[OTHER, "b"].stored > 0
 
 
 def test_paths(repo: Repo) -> None:

@@ -252,7 +252,7 @@ def test_killed_in_the_middle(repo: Repo) -> None:
     assert process.returncode
     assert repo.text(f":{MODEL}") == before
     assert not (repo.top / ".git/index.lock").exists()
-    (repo.theta / "tmp" / f"{os.uname().nodename}.999999999.00").write_bytes(b"left behind")
+    (repo.theta / "tmp" / f"{os.uname().nodename}.999999999.{'0' * 16}").write_bytes(b"left behind")
     repo.git("add", MODEL)
     repo.git("commit", "--quiet", "-m", "big")
     repo.check(big)

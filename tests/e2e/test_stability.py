@@ -327,11 +327,19 @@ def test_git_dir_and_work_tree_apart(repo: Repo) -> None:
 
 def test_equal_content_at_two_paths_keeps_both_manifests(repo: Repo) -> None:
     repo.commit(FIRST)
-    repo.commit(SECOND)  # A delta, which the same content elsewhere is not.
+    repo.commit(SECOND)  # A delta, which the same content in another repository is not.
     (repo.top / ".gitattributes").write_text("*.safetensors filter=theta diff=theta merge=theta -text\n")
-    repo.write(SECOND, "other.safetensors")
-    repo.git("add", ".")
+    elsewhere = Repo(repo.top.parent / "elsewhere", repo.home).init()
+    elsewhere.track("other.safetensors")
+    elsewhere.commit(SECOND, "other", "other.safetensors")
+    shutil.copytree(elsewhere.theta / "objects", repo.theta / "objects", dirs_exist_ok=True)
+    text = elsewhere.text("HEAD:other.safetensors")
+    blob = repo.git("hash-object", "-w", "--stdin", "--no-filters", data=text).strip()
+    repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},other.safetensors")
+    repo.git("add", ".gitattributes")
     repo.git("commit", "--quiet", "--message=other")
+    repo.git("checkout", "--", "other.safetensors")
+    assert repo.read("other.safetensors") == SECOND
     assert repo.text() != repo.text("HEAD:other.safetensors")
     for path in (MODEL, "other.safetensors"):
         for other in (MODEL, "other.safetensors"):
