@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.measure import Memory, peak, timed
-from benchmarks.report import Fact
+from benchmarks.records import Fact
 from theta_jupyter import Repository
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.measure import Memory, peak, timed
-from benchmarks.report import Fact
+from benchmarks.records import Fact
 from theta_jupyter import Repository, compare
 
 if TYPE_CHECKING:

@@ -62,11 +62,13 @@ def timed(action: Callable[[], object]) -> float:
 def peak(action: Callable[[], object]) -> Memory:
     """The most memory that processes started by an action have held."""
     here, done, most = psutil.Process(), threading.Event(), Memory()
+    # A child that has not begun its program yet still has our words, and our memory.
+    own = _words(here.pid)
 
     def watch() -> None:
         nonlocal most
         while not done.is_set():
-            parts = [_memory(child.pid) for child in here.children(recursive=True)]
+            parts = [_memory(child.pid) for child in here.children(recursive=True) if _words(child.pid) != own]
             most = Memory(
                 max(most.all, sum(part.all for part in parts)),
                 max(most.anonymous, sum(part.anonymous for part in parts)),
@@ -156,6 +158,13 @@ def machine() -> dict[str, str]:
         "git": version("git", "--version"),
         "git-lfs": version("git", "lfs", "version"),
     }
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _memory(pid: int) -> Memory:

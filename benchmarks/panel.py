@@ -19,7 +19,7 @@ import torch
 from playwright.sync_api import sync_playwright
 from safetensors.torch import save_file
 
-from benchmarks.report import Fact
+from benchmarks.records import Fact
 from tests.ui.running import QUIET, running
 from theta_jupyter import Repository
 
