@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import zstandard
@@ -42,6 +42,9 @@ __all__ = ["CHUNK_WORDS", "chunk", "pack", "pack_residual", "unpack", "unpack_re
 CHUNK_WORDS = 1 << 18
 """Words in a chunk: the planes of one chunk, and their sorting, stay in a core's cache."""
 
+_BLOCK_WORDS = 1 << 15
+_MANY_CUTS = 1 << 11
+"""Cuts of blocks at exponents that take longer than sorting a chunk as a whole."""
 MAX_SKELETON = 1 << 30
 
 _FRAME = struct.Struct("<BI")
@@ -99,7 +102,7 @@ def pack_residual(data: memoryview, predicted: memoryview, dtype: str) -> bytes:
     for new, old in _pairs(data, predicted, kind):
         residual = _zigzag(_ordered(new, kind) - _ordered(old, kind))
         if kind.is_float and residual.any():  # Where nothing is wrong there is no order.
-            residual = residual[_grouping(old, kind)]
+            residual = _grouped(residual, _exponents(old, kind))
         parts.extend(_frames(residual))
     return b"".join(parts)
 
@@ -120,8 +123,7 @@ def unpack_residual(payload: memoryview, predicted: memoryview, dtype: str, out:
             chunk[:] = old
             continue
         if kind.is_float:
-            grouped, residual = residual, np.empty_like(residual)
-            residual[_grouping(old, kind)] = grouped
+            residual = _ungrouped(residual, _exponents(old, kind))
         chunk[:] = _unordered(_unzigzag(residual) + _ordered(old, kind), kind)
     source.finish()
 
@@ -197,10 +199,89 @@ def _signs(words: Words) -> Words:
     return signs
 
 
-def _grouping(words: Words, kind: DType) -> npt.NDArray[np.intp]:
+def _exponents(words: Words, kind: DType) -> Words:
     exponents = words >> words.dtype.type(kind.mantissa) & words.dtype.type((1 << kind.exponent) - 1)
     # NumPy sorts one- and two-byte integers by radix, in time linear in their number.
-    return np.argsort(exponents.astype(np.uint8 if kind.exponent <= 8 else np.uint16), kind="stable")
+    return exponents.astype(np.uint8 if kind.exponent <= 8 else np.uint16)
+
+
+def _grouped(values: Words, exponents: Words) -> Words:
+    """Sort values by exponent, stable."""
+    blocks = _blocks(exponents)
+    if blocks is None:
+        return values[np.argsort(exponents, kind="stable")]
+    parts = [values[block.start : block.stop].take(block.order) for block in blocks]
+    return np.concatenate([parts[number][cut] for _, number, cut in _runs(blocks)])
+
+
+def _ungrouped(values: Words, exponents: Words) -> Words:
+    """Undo :func:`_grouped`."""
+    out = np.empty_like(values)
+    blocks = _blocks(exponents)
+    if blocks is None:
+        out[np.argsort(exponents, kind="stable")] = values
+        return out
+    parts: list[list[Words]] = [[] for _ in blocks]
+    position = 0
+    for _, number, cut in _runs(blocks):
+        size = cut.stop - cut.start
+        parts[number].append(values[position : position + size])
+        position += size
+    for part, block in zip(parts, blocks, strict=True):
+        out[block.start : block.stop][block.order] = np.concatenate(part)
+    return out
+
+
+class _Block(NamedTuple):
+    """A part of a chunk, sorted by itself.
+
+    Parameters
+    ----------
+    start, stop
+        Where it lies in the chunk.
+    order
+        How to sort it by exponent.
+    levels, edges
+        The exponents in it, ascending, and where each begins among the sorted; the last edge is the end.
+    """
+
+    start: int
+    stop: int
+    order: npt.NDArray[np.intp]
+    levels: list[int]
+    edges: list[int]
+
+
+def _blocks(exponents: Words) -> list[_Block] | None:
+    """Sort a chunk's exponents block by block; None if they are so many that it is better sorted as a whole.
+
+    A block fits into a core's own cache, and is sorted three times as fast as the same values within a chunk. What of
+    each block has one exponent then lies together, and is joined with the same of other blocks.
+    """
+    found, cuts = [], 0
+    for start in range(0, exponents.size, _BLOCK_WORDS):
+        own = exponents[start : start + _BLOCK_WORDS]
+        order = np.argsort(own, kind="stable")
+        sorted_ = own.take(order)
+        edges = np.flatnonzero(sorted_[1:] != sorted_[:-1]) + 1
+        cuts += edges.size + 1
+        if cuts > _MANY_CUTS:
+            return None
+        levels = sorted_[np.append(0, edges)].tolist()
+        found.append(_Block(start, start + own.size, order, levels, [0, *edges.tolist(), own.size]))
+    return found
+
+
+def _runs(blocks: Sequence[_Block]) -> list[tuple[int, int, slice]]:
+    """Runs of one exponent, ascending, and in the order of blocks: exponent, number of the block, place in it."""
+    return sorted(
+        (
+            (level, number, slice(start, stop))
+            for number, block in enumerate(blocks)
+            for level, start, stop in zip(block.levels, block.edges[:-1], block.edges[1:], strict=True)
+        ),
+        key=lambda run: run[:2],
+    )
 
 
 # Planes.
