@@ -119,7 +119,7 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
     arguments = {
         "add": [["add"]],
         "branch": [["branch", "other"]],
-        "checkout": [["checkout", "--", MODEL], ["checkout", "other"], ["checkout", "main"]],
+        "checkout": [["checkout", "--", MODEL], ["checkout", "other"], ["checkout", "-"]],
         "commit": [["commit", "-m", "two"]],
         "diff": [["diff"], ["diff", "HEAD~1", "-t", "b"], ["diff", "HEAD~1", "--exact"]],
         "du": [["du"], ["du", "--branches"], ["du", "--tensors", "HEAD", "--", MODEL]],

@@ -30,7 +30,8 @@ def checkout(ctx: click.Context, arguments: tuple[str, ...], side: Side | None) 
     repository = ctx.ensure_object(Session).repository()
     if side:
         return repository.checkout(paths=arguments, side=side)
-    refs, paths = split(ctx, arguments)
+    # The branch before, as for `git checkout`; no commit has such a name.
+    refs, paths = (["-"], []) if arguments == ("-",) else split(ctx, arguments)
     if not refs and not paths:
         raise RequestError("checkout what?", hint="git theta checkout REF, or: git theta checkout [REF] -- PATH")
     return repository.checkout(refs[0] if refs else "", paths)

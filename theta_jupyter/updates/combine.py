@@ -19,6 +19,7 @@ import numpy as np
 
 from theta_jupyter.dtypes import DTYPES, from_floats, to_floats
 from theta_jupyter.errors import IntegrityError
+from theta_jupyter.updates.blas import one_thread
 from theta_jupyter.updates.parameters import pack, unpack
 
 if TYPE_CHECKING:
@@ -156,13 +157,15 @@ def _solve(rows: Sequence[Floats], target: Floats, unit: npt.NDArray[np.float64]
     # Weighted, so that what is small and precise counts as much as what is large and rounded.
     weighted = matrix / unit
     try:
-        found = np.linalg.lstsq(weighted.T, wanted / unit, rcond=1e-12)[0].astype(np.float64)
+        with one_thread():
+            found = np.linalg.lstsq(weighted.T, wanted / unit, rcond=1e-12)[0].astype(np.float64)
     except np.linalg.LinAlgError:
         return None
     errors = np.abs(found @ weighted - wanted / unit)
     # Without the outliers, of which a single one says much too much.
     kept = errors <= 4 * np.median(errors) + 1
-    weakest = float(np.linalg.svd(weighted[:, kept], compute_uv=False)[-1])
+    with one_thread():
+        weakest = float(np.linalg.svd(weighted[:, kept], compute_uv=False)[-1])
     doubt = 5 * float(np.std(errors[kept])) / weakest if weakest > 0 else 1.0
     return _Solution(found, float(np.mean(errors <= _NEAR)), float(np.mean(errors[kept])), doubt)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from theta_jupyter.dtypes import DTYPES, from_floats, to_floats
 from theta_jupyter.errors import IntegrityError
+from theta_jupyter.updates.blas import one_thread
 from theta_jupyter.updates.parameters import pack, unpack
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def fit(bases: Sequence[Tensor], new: Tensor) -> bytes | None:
     change = _Change(bases[0], new)
     if min(change.rows, change.columns) < 16:
         return None
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), one_thread():
         rank = _expected(change)
         if rank is None:
             return None
@@ -108,11 +109,12 @@ def predict(bases: Sequence[Tensor], parameters: memoryview, dtype: str, shape: 
     wide, step = right.astype(np.float64), max(1, (_BLOCK // 4) // columns)
     width = DTYPES[dtype].word_bytes * columns
     parts = []
-    for start in range(0, rows, step):
-        product = left[start : start + step].astype(np.float64) @ wide
-        product = np.ldexp(product, int(scale))
-        product += to_floats(bases[0].data[start * width : (start + step) * width], dtype).reshape(product.shape)
-        parts.append(from_floats(product, dtype))
+    with one_thread():
+        for start in range(0, rows, step):
+            product = left[start : start + step].astype(np.float64) @ wide
+            product = np.ldexp(product, int(scale))
+            product += to_floats(bases[0].data[start * width : (start + step) * width], dtype).reshape(product.shape)
+            parts.append(from_floats(product, dtype))
     return memoryview(b"".join(parts))
 
 
