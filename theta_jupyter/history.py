@@ -8,8 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import git
-
 from theta_jupyter.answers import Branch, Branches, Commit, Log
 from theta_jupyter.changes import EMPTY, read
 from theta_jupyter.diffs.compare import compare
@@ -21,6 +19,8 @@ from theta_jupyter.sides import stored_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    import git
 
     from theta_jupyter.diffs.compare import TensorDiff
     from theta_jupyter.git.worktree import Worktree
@@ -191,6 +191,8 @@ def headings(worktree: Worktree, ids: Iterable[str]) -> list[Heading]:
 
 
 def _repository(worktree: Worktree) -> git.Repo:
+    import git  # Here, because it takes as long to start as most commands do to end.
+
     return git.Repo(worktree.top)
 
 
