@@ -21,7 +21,7 @@ import zstandard
 
 from benchmarks.histories import FILE, History, bits, described, tensors_of
 from benchmarks.peers import ThetaFilter
-from benchmarks.recipes import ADAPTER, BASE, DENSE_A, DENSE_B, LORA, MERGE, TRIMMED, cast, save, seeds
+from benchmarks.recipes import ADAPTER, BASE, DENSE_A, DENSE_B, LORA, MERGE, TRIMMED, cast, save, seeds, trimmed
 from benchmarks.records import Share
 from benchmarks.weights import EMBEDDINGS
 
@@ -54,7 +54,9 @@ class Case:
     beside
         Whether BitX is worked out too.
     adapter
-        Given by the user, to be applied to the first version; then no file of the last one is given.
+        Said to be what was done to the version before.
+    apply
+        Have the last version made from it, instead of placing the file.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Case:
     of: str = ""
     beside: bool = False
     adapter: Path | None = None
+    apply: bool = False
 
 
 def cases(shelf: Shelf) -> list[Case]:
@@ -78,7 +81,9 @@ def cases(shelf: Shelf) -> list[Case]:
             Case(f"LoRA folded in, {kind}, unaided", _line(known[BASE], known[LORA]), of=TOUCHED),
         ]
     adapter = full[BASE].path.parent / ADAPTER
-    found.append(Case("LoRA folded in, fp32, adapter given", _line(full[BASE], full[LORA]), adapter=adapter))
+    line = _line(full[BASE], full[LORA])
+    found.append(Case("LoRA folded in, fp32, adapter given", line, adapter=adapter))
+    found.append(Case("LoRA folded in, fp32, adapter applied", line, adapter=adapter, apply=True))
     for kind, known, mixed in (("fp32", full, "mixed"), ("bf16", half, "mixed-bf16")):
         branches = (*_line(known[LORA], known[DENSE_A]), replace(known[DENSE_B], parents=(LORA,)))
         found += [
@@ -86,8 +91,11 @@ def cases(shelf: Shelf) -> list[Case]:
             Case(f"task arithmetic of two, {kind}", (*branches, replace(made[mixed], parents=(DENSE_A, DENSE_B)))),
         ]
     found += [
-        Case("embeddings trimmed", _line(full[MERGE], full[TRIMMED])),
-        *(Case(name, _line(full[BASE], made[name])) for name in ("embeddings extended", "all tensors renamed")),
+        Case("embeddings without unused rows", _line(full[MERGE], full[TRIMMED])),
+        *(
+            Case(name, _line(full[BASE], made[name]))
+            for name in ("embeddings trimmed to a task", "embeddings extended", "all tensors renamed")
+        ),
         *(
             Case(name, _line(full[BASE], made[name]))
             for name in ("bf16 copy beside fp32", "fp16 copy beside fp32", "second file with the same tensors")
@@ -137,6 +145,7 @@ def _made(shelf: Shelf, full: dict[str, Version]) -> dict[str, Version]:
                 _task_arithmetic(*(tensors_of(known[n].path) for n in (LORA, DENSE_A, DENSE_B))),
                 folder / f"{name}.safetensors",
             )
+        save(trimmed(base, shelf.trainer.used(tasks=True)), folder / "trimmed.safetensors")
         save(_extended(base), folder / "extended.safetensors")
         save(cast(base, torch.bfloat16), folder / "bf16.safetensors")
         save(cast(base, torch.float16), folder / "fp16.safetensors")
@@ -155,6 +164,7 @@ def _made(shelf: Shelf, full: dict[str, Version]) -> dict[str, Version]:
     for name, file, sources, target in (
         ("mixed", "mixed.safetensors", (DENSE_A, DENSE_B), FILE),
         ("mixed-bf16", "mixed-bf16.safetensors", (f"{DENSE_A}-bf16", f"{DENSE_B}-bf16"), FILE),
+        ("embeddings trimmed to a task", "trimmed.safetensors", (BASE,), FILE),
         ("embeddings extended", "extended.safetensors", (BASE,), FILE),
         ("all tensors renamed", "renamed.safetensors", (BASE,), FILE),
         ("bf16 copy beside fp32", "bf16.safetensors", (BASE,), "model-bf16.safetensors"),
@@ -194,15 +204,14 @@ def _measured(case: Case, folder: Path) -> Share:
         peer.place(version)
         peer.record(version)
         peer.recorded(version)
-    if case.adapter is not None and not peer.can("add", "--update"):
-        return Share(case.name, "the file", raw, None, remark="not to be had yet")
     peer.go(last)
     before = peer.stored()
-    if case.adapter is None:
+    if not case.apply:
         peer.place(last)
+    if case.adapter is None:
         peer.record(last)
     else:
-        last = peer.applied(last, case.adapter)
+        last = peer.told(last, case.adapter, apply=case.apply)
     peer.recorded(last)
     peer.clean()
     stored, of, other = peer.stored() - before, "the file", None

@@ -466,16 +466,20 @@ class ThetaFilter(GitPeer):
         places = {node.place for name in names for node in new.owner(name).nodes}
         return sum(place.stored for place in places - known)
 
-    def can(self, command: str, option: str) -> bool:
-        """Whether a command of ours has an option."""
-        return option in self.run("git", "theta", command, "-h")
+    def told(self, version: Version, adapter: Path, *, apply: bool) -> Version:
+        """Commit the file that is there, with an adapter said to be what was done to it; return what was committed.
 
-    def applied(self, version: Version, adapter: Path) -> Version:
-        """Apply an adapter to the file that is there, and commit it; return the version that came out."""
-        self.run("git", "theta", "add", "--update", "low-rank", "--from", adapter, "--apply", version.file)
+        Parameters
+        ----------
+        apply
+            Do it first, to the file that is there.
+        """
+        options = ("--apply",) if apply else ()
+        self.run("git", "theta", "add", version.file, "--update", "low-rank", "--from", adapter, *options)
         self.run("git", "commit", "--quiet", f"--message={version.name}")
-        file = self.folder / version.file
-        kept = shutil.copyfile(file, self.folder.parent / "applied.safetensors")
+        if not apply:
+            return version
+        kept = shutil.copyfile(self.folder / version.file, self.folder.parent / "applied.safetensors")
         return replace(version, path=kept, size=kept.stat().st_size, digest=digest(kept))
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "cast",
     "save",
     "seeds",
+    "trimmed",
 ]
 
 ADAPTER = "adapter.safetensors"
@@ -117,13 +118,14 @@ def _workflow(shelf: Shelf, folder: Path) -> None:
     lora, adapter = shelf.trainer.lora(base)
     a, b = shelf.trainer.dense(lora, 0), shelf.trainer.dense(lora, 1)
     merge = average(a, b)
-    for number, tensors in enumerate((base, lora, a, b, merge, _trimmed(merge, shelf.trainer.used())), 1):
+    fewer = trimmed(merge, shelf.trainer.used(tasks=False))
+    for number, tensors in enumerate((base, lora, a, b, merge, fewer), 1):
         save(tensors, folder / f"{number}.safetensors")
     save_file(adapter, folder / ADAPTER)
 
 
 def _halved(source: Path, folder: Path) -> None:
-    base, lora, a, b, merge, trimmed = (tensors_of(source / f"{number}.safetensors") for number in range(1, 7))
+    base, lora, a, b, merge, fewer = (tensors_of(source / f"{number}.safetensors") for number in range(1, 7))
 
     def stepped(start: Tensors, old: Tensors, new: Tensors) -> Tensors:
         """What training did to a tensor, done to a rounded one."""
@@ -137,7 +139,7 @@ def _halved(source: Path, folder: Path) -> None:
     halves.append(stepped(halves[1], lora, a))
     halves.append(stepped(halves[1], lora, b))
     halves.append(average(halves[2], halves[3]))
-    halves.append(_trimmed(halves[4], _rows(merge[EMBEDDINGS], trimmed[EMBEDDINGS])))
+    halves.append(trimmed(halves[4], _rows(merge[EMBEDDINGS], fewer[EMBEDDINGS])))
     for number, tensors in enumerate(halves, 1):
         save(tensors, folder / f"{number}.safetensors")
     shutil.copyfile(source / ADAPTER, folder / ADAPTER)
@@ -166,7 +168,8 @@ def average(a: Tensors, b: Tensors) -> Tensors:
     }
 
 
-def _trimmed(tensors: Tensors, rows: torch.Tensor) -> Tensors:
+def trimmed(tensors: Tensors, rows: torch.Tensor) -> Tensors:
+    """Keep only some rows of the embeddings."""
     return tensors | {EMBEDDINGS: tensors[EMBEDDINGS][rows]}
 
 

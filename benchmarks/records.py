@@ -52,25 +52,22 @@ class Share:
     raw
         Their bytes.
     stored
-        Bytes added for them; None if it could not be done.
+        Bytes added for them.
     changed
         Share of the values that changed; None for a first version.
     bitx
         Bytes by BitX, if that was asked.
     allowance
         Bytes that may be needed besides: the adapter's.
-    remark
-        Why it could not be done.
     """
 
     name: str
     of: str
     raw: int
-    stored: int | None
+    stored: int
     changed: float | None = None
     bitx: int | None = None
     allowance: int = 0
-    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,8 @@ def _bytes(shares: Mapping[tuple[str, str], Share]) -> Iterator[Goal]:
         share = shares.get((what, of))
         goal = f"<= {limit:g} of raw"
         label = what if of == "the file" else f"{what}: {of}"
-        if share is None or share.stored is None:
-            return Goal(label, goal, *((share.remark,) if share and share.remark else ()))
+        if share is None:
+            return Goal(label, goal)
         ratio = share.stored / share.raw
         moved = "" if share.changed is None else f" ({share.changed:.1%} of the values changed)"
         return Goal(label, goal, f"{ratio:.3f}{moved}", ratio <= limit)
@@ -76,7 +76,7 @@ def _bytes(shares: Mapping[tuple[str, str], Share]) -> Iterator[Goal]:
     def of_bitx(what: str, limit: float, of: str = "the file") -> Goal:
         share = shares.get((what, of))
         label = f"{what}: {of}, beside BitX"
-        if share is None or share.stored is None or not share.bitx:
+        if share is None or not share.bitx:
             return Goal(label, f"<= {limit:g} of BitX")
         ratio = share.stored / share.bitx
         return Goal(
@@ -91,18 +91,19 @@ def _bytes(shares: Mapping[tuple[str, str], Share]) -> Iterator[Goal]:
     yield of_bitx("dense fine-tune, fp32", 0.93, "encoder.*")
     yield of_raw("LoRA folded in, fp32, unaided", 0.12, "tensors that were touched")
     yield of_raw("LoRA folded in, bf16, unaided", 0.14, "tensors that were touched")
-    given = shares.get(("LoRA folded in, fp32, adapter given", "the file"))
-    label, target = "LoRA folded in, fp32, adapter given", "<= the adapter + 0.02 of raw"
-    if given is None or given.stored is None:
-        yield Goal(label, target, *((given.remark,) if given and given.remark else ()))
-    else:
-        beyond = (given.stored - given.allowance) / given.raw
-        yield Goal(label, target, f"the adapter {beyond:+.3f} of raw", beyond <= 0.02)
+    for how in ("given", "applied"):
+        label, target = f"LoRA folded in, fp32, adapter {how}", "<= the adapter + 0.02 of raw"
+        if (share := shares.get((label, "the file"))) is None:
+            yield Goal(label, target)
+        else:
+            beyond = (share.stored - share.allowance) / share.raw
+            yield Goal(label, target, f"the adapter {beyond:+.3f} of raw", beyond <= 0.02)
     for merge in ("average", "task arithmetic"):
         for kind in ("fp32", "bf16"):
             yield of_raw(f"{merge} of two, {kind}", 0.02)
     for what in (
-        "embeddings trimmed",
+        "embeddings without unused rows",
+        "embeddings trimmed to a task",
         "embeddings extended",
         "bf16 copy beside fp32",
         "fp16 copy beside fp32",

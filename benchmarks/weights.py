@@ -39,8 +39,8 @@ class Trainer(Protocol):
     def dense(self, start: Tensors, task: int) -> Tensors:
         """Fine-tune all weights, on one of many tasks."""
 
-    def used(self) -> torch.Tensor:
-        """Rows of the embeddings that the tasks need."""
+    def used(self, *, tasks: bool) -> torch.Tensor:
+        """Rows of the embeddings that a vocabulary uses; or that the tasks use, which are far fewer."""
 
     def run(self, checkpoints: int) -> Iterator[dict[str, Any]]:
         """Train a model, and stop for checkpoints: the model, its optimizer, and the step."""
@@ -97,8 +97,11 @@ class Encoder:
             pass
         return self._laid_over(start, model)
 
-    def used(self) -> torch.Tensor:
-        """Those of tokens that occur in the texts of two tasks."""
+    def used(self, *, tasks: bool) -> torch.Tensor:
+        """All but those that the vocabulary holds ready for others; or those of tokens in the texts of two tasks."""
+        if not tasks:
+            names = self._demo.tokenizer().get_vocab()
+            return torch.tensor(sorted(row for name, row in names.items() if not name.startswith("[unused")))
         model = self._demo.encoder()
         self._demo.trim(model, [self._demo.code_task(), self._demo.typos_task()])
         rows: torch.Tensor = model.vocabulary
@@ -121,11 +124,14 @@ class Encoder:
     def steps(self, count: int) -> Iterator[Tensors]:
         """The attention of the first layer."""
         model = self._demo.encoder()
-        data = self._demo.pairs(count * RUN_BATCH, seed=4)
+        # Not all steps find pairs of their own.
+        epoch = count // 2
+        data = self._demo.pairs(epoch * RUN_BATCH, seed=4)
         torch.manual_seed(4)
         optimizer = torch.optim.AdamW(model.parameters(), lr=DENSE_RATE)
         for step in range(count):
-            self._step(model, optimizer, data[step * RUN_BATCH : (step + 1) * RUN_BATCH])
+            at = step % epoch * RUN_BATCH
+            self._step(model, optimizer, data[at : at + RUN_BATCH])
             yield {name: tensor.clone() for name, tensor in model.encoder.layer[0].attention.state_dict().items()}
 
     def _step(self, model: Any, optimizer: torch.optim.Optimizer, data: list[tuple[str, str]]) -> None:
@@ -174,9 +180,9 @@ class Toy:
         del task
         return {name: tensor + self._normal(*tensor.shape, scale=1e-5) for name, tensor in start.items()}
 
-    def used(self) -> torch.Tensor:
-        """Three of four."""
-        return torch.tensor([row for row in range(1024) if row % 4])
+    def used(self, *, tasks: bool) -> torch.Tensor:
+        """All but the first, or every fourth."""
+        return torch.tensor([row for row in range(1024) if (row % 4 == 0 if tasks else row >= 32)])
 
     def run(self, checkpoints: int) -> Iterator[dict[str, Any]]:
         """A net of one layer."""
