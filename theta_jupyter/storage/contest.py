@@ -46,6 +46,8 @@ _LITTLE = 0.005
 """A delta below this share of the raw size is left as it is: nothing else could save what looking would cost."""
 _UNLIKE = 0.9
 """A base is unlike the tensor if a delta costs more than this share of the tensor stored whole."""
+_NEARLY = 1.1
+"""Updates are tried from the base from which a delta is smallest, and from those that are nearly as near."""
 _SURPRISE, _NOTHING = 1.25, 1 / 50
 """A result is taken without a look at others if it is at most so many times what the samples said, give or take this
 share of the raw size ..."""
@@ -176,6 +178,7 @@ class _Contest:
         self.bases = [chain for chain in bases if self._is_affordable(chain)]
         self.whole = (1 + _FETCHED) * _WHOLE.estimate(new)
         self.nearest = self.whole
+        self.apart: dict[Chain, float] = {}
 
     def winner(self) -> Draft:
         """Carry out the best candidates, and take the smallest."""
@@ -225,12 +228,21 @@ class _Contest:
 
     def _tried(self, name: str, update: Update) -> Iterator[_Candidate]:
         new = self.piece.of(self.new)
+        deltas: dict[Chain, float] = {}
+        nearest = min(self.apart.values(), default=0.0)
         for chain in self._alike():
+            if self.apart.get(chain, nearest) > _NEARLY * nearest:
+                continue  # Another base is nearer, and what was made from this one was made from that.
             with _Attempt(name) as attempt:
                 base = self._part(chain)
-                attempt.cost = self._cost([chain], self._trial(name, update, [base], new))
+                sizes = self._trial(name, update, [base], new)
+                attempt.cost = self._cost([chain], sizes)
+                if name == "delta" and sizes:
+                    deltas[chain] = sum(sizes)
             if attempt.cost is not None:
                 yield _Candidate(attempt.cost, partial(self._made, name, update, [chain]))
+        if name == "delta":
+            self.apart = deltas
 
     def _several(self) -> Iterator[_Candidate]:
         """What updates make of several bases at once."""
