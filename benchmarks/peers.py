@@ -128,7 +128,7 @@ class Peer(ABC):
         for file, version in tree.items():
             if digest(self.folder / file) != version.digest:
                 if self.exact:
-                    raise PeerError(f"{self.name} gave back something else than {version.name}")
+                    raise PeerError(f"gives back something else than {version.name}")
                 least = min(least, _alike(self.folder / file, version.path))
         return least
 
@@ -369,7 +369,7 @@ class GitPeer(Peer):
     def clean(self) -> None:
         """Make sure that Git sees no change."""
         if changes := self.run("git", "status", "--porcelain"):
-            raise PeerError(f"{self.name} leaves changes: {changes}")
+            raise PeerError(f"leaves changes: {changes}")
 
     def add_again(self, version: Version) -> None:
         """``git add``."""

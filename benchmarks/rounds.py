@@ -125,11 +125,11 @@ def measure(
         with tempfile.TemporaryDirectory(prefix="round-", dir=folder) as name:
             peers = [kind(Path(name) / kind.__name__, folder / "peers") for kind in group]
             for peer in list(peers):
-                with _dropping(peer, peers, result):
+                with _dropping(peer, peers, result, "setting up"):
                     peer.prepare(history)
             for step in _steps(history, result):
                 for peer in list(peers):
-                    with _dropping(peer, peers, result):
+                    with _dropping(peer, peers, result, step.label):
                         _take(step, peer, result, clock=both or clock, weigh=both or not clock)
             if not history.together:
                 say(f"{history.name}: done with {group[0].name}")
@@ -164,17 +164,17 @@ def _take(step: Step, peer: Peer, result: Round, *, clock: bool, weigh: bool) ->
 
 
 @contextmanager
-def _dropping(peer: Peer, peers: list[Peer], result: Round) -> Iterator[None]:
+def _dropping(peer: Peer, peers: list[Peer], result: Round, label: str) -> Iterator[None]:
     """Let a peer go that fails, unless it is one that all depends on."""
     try:
         yield
     except PeerError as error:
         if peer.needed:
-            raise
+            raise PeerError(f"{peer.name}, {label}: {error}") from error
         peers.remove(peer)
         # Of what a program says when it fails, the beginning is the command, and the end mostly the reason.
         lines = str(error).splitlines()
-        result.left_out[peer.name] = " ... ".join(dict.fromkeys([lines[0], lines[-1]]))
+        result.left_out[peer.name] = f"no further than {label}: {' ... '.join(dict.fromkeys([lines[0], lines[-1]]))}"
 
 
 def _steps(history: History, result: Round) -> Iterator[Step]:
