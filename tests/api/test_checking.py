@@ -15,6 +15,7 @@ from tests.api.place import write
 from tests.e2e.repo import MODEL, Repo, safetensors
 from theta_jupyter import Repository
 from theta_jupyter.errors import GitError
+from theta_jupyter.git.roads import at_hand
 from theta_jupyter.storage import tensors
 from theta_jupyter.storage.manifest import Manifest, Record, dump
 
@@ -304,14 +305,23 @@ def test_the_way_back_from_a_remote(bare: Repo, repo: Repo) -> None:
     assert bare.objects >= {path.name}
 
 
-def test_what_lies_at_hand_is_not_taken_for_what_is_stored(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, _, _ = place(repo, "wide")
+def test_what_lies_at_hand_is_not_taken_for_what_is_stored(repo: Repo) -> None:
     repository = Repository()
-    repository.worktree.nearby.offer(repo.top / MODEL, {})
-    monkeypatch.setattr(type(repository.worktree.nearby), "get", lambda *_: memoryview(b""))
-    path.unlink()
-    monkeypatch.undo()
-    assert repository.fsck().exit_status == 1
+    path, _, size = place(repo, "wide")
+    damage(path, flip(size // 2))
+    with at_hand(repository.worktree, [(MODEL, repo.manifest())]):
+        # The file is there, so whoever merges would have the tensor all the same.
+        assert len(tensors.decode(repo.manifest().records["wide"], repository.worktree.store, "wide"))
+        assert only(repository.fsck()).tensors == ("wide",)
+
+
+def test_a_version_is_of_the_commit_that_made_it_first(three: Repo) -> None:
+    first = three.head("HEAD~2")
+    three.commit(safetensors(), "first again")
+    place(three, "wide", first)[0].unlink()
+    found = Repository().fsck()
+    assert [loss.subject for loss in found.losses] == ["another b", "first"]
+    assert found.standing == {MODEL: three.head("HEAD~1")}
 
 
 def test_each_record_is_rebuilt_once(three: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
