@@ -343,6 +343,13 @@ Each line is judged by the worst of what belongs to it.
   frame that shows it, and the longest stretch without a frame in two seconds of scrolling.
 - A handshake lasts from the start of the filter process to the last word of its capabilities; median of 20.
 
+## Run it
+
+`make bench` installs git-theta and DVC into environments of their own, makes and trains what is needed, and measures
+everything, which takes hours; `make bench BENCH="--only seeds --only cases"` measures some parts, and keeps what was
+measured of the others. `--more` adds rounds to those measured before, `--peer` chooses peers, `--no-run --write` writes
+this page from what there is. Files, environments and results lie in `build/bench`.
+
 ## The machine
 
 {machine}
