@@ -39,6 +39,7 @@ def each(
     progress: Progress = silent,
     *,
     copies: int = 0,
+    waiting: int = 0,
 ) -> Iterator[R]:
     """Apply a function to every item in threads, and yield the results in order.
 
@@ -51,6 +52,8 @@ def each(
     copies
         How many times that an item needs in memory while it is worked on; this decides how many are at once. Results
         should be small: up to :data:`WAITING` wait for their turn. Large items are best given first.
+    waiting
+        Threads beyond one for each processor, because so many wait for a disk at any time.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def each(
     # Imported here: a filter that answers from its cache has no use for threads.
     from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-    workers = _workers()
+    workers = _workers() + waiting
     pool = ThreadPoolExecutor(workers)
     running: dict[Future[R], int] = {}
     ordered: deque[Future[R]] = deque()

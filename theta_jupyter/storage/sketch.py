@@ -48,7 +48,7 @@ Sketch = tuple[float, ...]
 
 _FOLD = 65521
 _SIGNS = 65519
-_STRIPE = 1 << 14
+_STRIPE = 1 << 15
 """Positions that are added to at a time: three sums of them, signs and values, fit into a core's own cache."""
 
 

@@ -10,6 +10,7 @@ make it write outside the buffer.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -56,6 +57,7 @@ OBJECT_BYTES = 64 << 10
 BUNDLE_BYTES = 1 << 20
 
 
+_local = threading.local()
 _UNPLACED = Place("0" * 64, 0)
 """Stands for the place of a payload that is still to be bundled."""
 
@@ -139,7 +141,7 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
         if record and record.nbytes == len(raw) and _reusable({p.object: p.size for p in record.objects}, store):
             return _Stored(_adapted(record, work.view, raw))
         # A private copy, so that what is hashed is what is encoded, whoever writes to the file meanwhile.
-        raw = memoryview(bytes(raw))
+        raw = _private(raw)
         described = record_of(work.view, raw, {})
         namesakes = (manifest.records.get(work.view.name) for manifest in known.manifests)
         bases = bases_of([*namesakes, *known.kin(work.view.name, described)])
@@ -148,7 +150,7 @@ def take(data: memoryview, known: Known, store: ObjectStore, progress: Progress 
 
     records: dict[str, Record] = {}
     bundler = Bundler(store)
-    results = each("storing", one, works, lambda work: work.span.size, progress, copies=4)
+    results = each("storing", one, works, lambda work: work.span.size, progress, copies=3)
     for work, (record, payload) in zip(works, results, strict=True):
         records[work.view.name] = record
         if payload:
@@ -378,6 +380,20 @@ def _same(
 def bases_of(records: Iterable[Record | None]) -> list[Chain]:
     """What a tensor made from these may rest on: they, and what they rest on."""
     return list(dict.fromkeys(chain for record in records if record for chain in tensors.chains(record)))
+
+
+def _private(raw: memoryview) -> memoryview:
+    """Copy bytes into memory of this thread's own, which the next copy is put into, too.
+
+    New memory for each would cost more to get, page by page, than to fill.
+    """
+    buffer = getattr(_local, "buffer", None)
+    if buffer is None or len(buffer) < len(raw):
+        _local.buffer = buffer = None  # Not two at once.
+        _local.buffer = buffer = bytearray(len(raw))
+    own = memoryview(buffer)[: len(raw)]
+    own[:] = raw
+    return own
 
 
 def _reusable(objects: Mapping[str, int], store: ObjectStore) -> bool:
