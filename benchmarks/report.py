@@ -79,7 +79,8 @@ def _bytes(part: Part, peers: Sequence[str]) -> Table:
             sizes = [part.stored(note.name).get(peer) for note in notes]
             if None not in sizes:
                 kept[peer] = sum(size for size in sizes if size is not None)
-        ours, raw = kept.get(ThetaFilter.name), sum(note.size for note in notes)
+        # By both roads the same.
+        ours, raw = next((kept[road] for road in OURS if road in kept), None), sum(note.size for note in notes)
         shares = [note.changed for note in notes if note.changed is not None]
         rows.append(
             (
