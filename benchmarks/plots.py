@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.peers import PEERS, Copy, GitTheta, Lfs, Sha256, ThetaCommand, ThetaFilter
+from benchmarks.peers import PEERS, Copy, Dvc, GitTheta, Lfs, Sha256, ThetaCommand, ThetaFilter
 from benchmarks.rounds import ADD, CHECKOUT
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def _bytes(axes: Axes, parts: Mapping[str, Part]) -> bool:
             total += part.stored(name).get(peer, 0)
             kept.append(total / 1e6)
         if peer not in {ThetaCommand.name, Copy.name, Sha256.name} and peer in part.stored(names[-1]):
-            axes.plot(range(len(names)), kept, marker="o", label=peer, color=colour)
+            # DVC keeps as much as Git LFS, and would hide it.
+            line = "--" if peer == Dvc.name else "-"
+            axes.plot(range(len(names)), kept, line, marker="o", label=peer, color=colour)
     axes.set_xticks(range(len(names)), [name.replace(" ", "\n", 1) for name in names])
     axes.set_ylabel("MB kept")
     axes.set_ylim(bottom=0)
