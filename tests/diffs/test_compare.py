@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from tests.storage.samples import Known
 from theta_jupyter.diffs.compare import TensorDiff, compare, overall
 from theta_jupyter.diffs.grid import Cell, fold, places
 from theta_jupyter.storage.objects import ObjectStore
@@ -24,20 +25,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from theta_jupyter.storage.manifest import Manifest, Record
+    from theta_jupyter.storage.manifest import Manifest
 
 RNG = np.random.default_rng(0)
 BIG = RNG.standard_normal((80, 100)).astype(np.float32)
 SMALL = RNG.standard_normal((4, 4)).astype(np.float32)
-
-
-class Nothing:
-    """Knows no other version."""
-
-    manifests: tuple[Manifest, ...] = ()
-
-    def record(self, _: str, /) -> Record | None:
-        return None
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def store(tmp_path: Path) -> ObjectStore:
 
 def manifest(store: ObjectStore, tensors: Mapping[str, npt.NDArray[Any]] | bytes) -> Manifest:
     data = tensors if isinstance(tensors, bytes) else save(dict(tensors))
-    return take(memoryview(data), Nothing(), store)
+    return take(memoryview(data), Known(), store)
 
 
 def test_every_status(store: ObjectStore) -> None:
