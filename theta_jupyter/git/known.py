@@ -16,7 +16,7 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from theta_jupyter.errors import GitError, ManifestError
+from theta_jupyter.errors import GitError, ManifestError, MissingObjectError
 from theta_jupyter.git.worktree import STAGES
 from theta_jupyter.storage.cache import Remembered, name_of
 
@@ -120,7 +120,10 @@ class Known:
         if seen.manifest not in self.texts and not seen.compared.issuperset(map(name_of, self.texts)):
             self._recalled = [seen.manifest]
             return None
-        self.worktree.store.freshen(seen.objects)
+        try:
+            self.worktree.store.freshen(seen.objects)
+        except MissingObjectError:
+            return None  # Collected in between.
         return seen
 
     def record(self, digest: str, /) -> Record | None:

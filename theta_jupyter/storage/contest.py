@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from theta_jupyter.dtypes import DTYPES
-from theta_jupyter.errors import ThetaError
+from theta_jupyter.errors import MissingObjectError, ThetaError
 from theta_jupyter.storage import codec
 from theta_jupyter.storage.manifest import MAX_BASES, Node
 from theta_jupyter.storage.pieces import Pieces, middle
@@ -120,10 +120,19 @@ def encode(new: Tensor, bases: Sequence[Chain], store: ObjectStore, said: Sequen
     while True:
         draft = _Contest(new, usable, store, said).winner()
         # Only what is used is looked at: a hash costs as much as decoding.
-        unsound = {node.place for node in draft.under if not store.sound(node.place.object)}
+        unsound = {node.place for node in draft.under if not _is_kept(node.place.object, store)}
         if not unsound:
             return draft
         usable = [chain for chain in usable if unsound.isdisjoint(node.place for node in chain.nodes)]
+
+
+def _is_kept(object_id: str, store: ObjectStore) -> bool:
+    """Whether an object is sound; a collector at work spares it from now on."""
+    try:
+        store.freshen([object_id])
+    except MissingObjectError:
+        return False
+    return store.sound(object_id)
 
 
 class _Guess(NamedTuple):

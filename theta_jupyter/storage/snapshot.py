@@ -19,7 +19,7 @@ from blake3 import blake3
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.checkpoints.base import Derived, Layout, Span, View, check, derive
 from theta_jupyter.dtypes import DTYPES, nbytes
-from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError
+from theta_jupyter.errors import CheckpointError, IntegrityError, ManifestError, MissingObjectError
 from theta_jupyter.storage import codec, tensors
 from theta_jupyter.storage.contest import encode
 from theta_jupyter.storage.manifest import OPAQUE, Header, Manifest, Place, Record, content_hash
@@ -400,7 +400,10 @@ def _reusable(objects: Mapping[str, int], store: ObjectStore) -> bool:
     """Whether all these objects are here; they are in use then."""
     if store.missing(objects):
         return False
-    store.freshen(objects)
+    try:
+        store.freshen(objects)
+    except MissingObjectError:
+        return False  # Collected in between: it is encoded anew.
     return True
 
 
