@@ -34,6 +34,7 @@ from theta_jupyter.storage.snapshot import crcs_of
 from theta_jupyter.storage.tensors import predict
 from theta_jupyter.updates import low_rank, scale
 from theta_jupyter.updates.base import Tensor
+from theta_jupyter.updates.matrices import sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -205,7 +206,7 @@ def _target(name: str, views: Mapping[str, View], model: Path) -> str:
 def _said(part: _Part, view: View, config: Mapping[str, Any]) -> Said:
     """An update of one tensor, written down."""
     arrays = part.arrays
-    rows, columns = (view.shape[0], math.prod(view.shape[1:])) if len(view.shape) > 1 else (1, math.prod(view.shape))
+    rows, columns = sides(view.shape)
     kind = DTYPES[view.dtype]
     if not kind.is_float or kind.words == 2 or kind.bits < 8:
         raise RequestError(f"tensor {view.name!r} has no real values (it is {view.dtype})")

@@ -51,6 +51,11 @@ class DType:
         return self.exponent > 0
 
     @property
+    def smallest(self) -> float:
+        """Of a float: below it values are subnormal, and rounded to a fixed step."""
+        return 2.0 ** (2 - (1 << (self.exponent - 1)))
+
+    @property
     def is_whole(self) -> bool:
         """Whether the values are whole numbers; truth values are 0 and 1."""
         return self.name == "BOOL" or self.name[0] in "UI"

@@ -45,9 +45,8 @@ def moved(worktree: Worktree, left: list[str], progress: Progress = silent) -> I
     with at_hand(worktree, _files(worktree, before)):
         try:
             yield {LATER: "1"}
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except Exception:
+            # Git may have moved a part of the way, as a pull that ends in a conflict does. An interruption just ends.
             _put(worktree, before, left, progress)
             raise
         _put(worktree, before, left, progress)

@@ -76,7 +76,7 @@ def _rewrite(path: Path, width: int, digest: str, files: Mapping[str, tuple[str,
             file.flush()
             os.fsync(file.fileno())
         lock.replace(path)
-    except BaseException:
+    except BaseException:  # Also an interruption: a lock that is left would stop Git itself.
         with contextlib.suppress(OSError):
             lock.unlink()
         raise

@@ -120,9 +120,8 @@ def _sample(tensor: Tensor) -> Floats:
 def _units(values: Floats, dtype: str) -> npt.NDArray[np.float64]:
     """The unit in the last place of each value."""
     kind = DTYPES[dtype]
-    smallest = 2.0 ** (2 - (1 << (kind.exponent - 1)))
     with np.errstate(all="ignore"):
-        _, exponents = np.frexp(np.maximum(np.abs(values.astype(np.float64)), smallest))
+        _, exponents = np.frexp(np.maximum(np.abs(values.astype(np.float64)), kind.smallest))
     units: npt.NDArray[np.float64] = np.ldexp(1.0, exponents - 1 - kind.mantissa)
     # A value next to zero may be the difference of two that are not, and knows no better than they.
     return np.maximum(units, np.median(units) / 64)

@@ -19,6 +19,7 @@ import numpy as np
 from theta_jupyter.dtypes import DTYPES, from_floats, to_floats
 from theta_jupyter.errors import IntegrityError
 from theta_jupyter.updates.blas import one_thread
+from theta_jupyter.updates.matrices import sides
 from theta_jupyter.updates.parameters import pack, unpack
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def parameters_of(left: Matrix, right: Matrix, dtype: str) -> bytes | None:
 
 def predict(bases: Sequence[Tensor], parameters: memoryview, dtype: str, shape: tuple[int, ...]) -> memoryview:
     """Add the product to the base, in double precision, and round once."""
-    rows, columns = _sides(shape)
+    rows, columns = sides(shape)
     limit = 4 * MAX_RANK * (rows + columns)
     try:
         scale, left, right = unpack(parameters, ["i4", "i4", "i4"], limit)
@@ -123,7 +124,7 @@ class _Change:
 
     def __init__(self, old: Tensor, new: Tensor) -> None:
         self.old, self.new = old, new
-        self.rows, self.columns = _sides(new.shape)
+        self.rows, self.columns = sides(new.shape)
 
     def take(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows of the difference."""
@@ -134,8 +135,7 @@ class _Change:
     def noise(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         """The unit in the last place of rows of the new tensor, squared: twelve times the variance of rounding."""
         kind = DTYPES[self.new.dtype]
-        smallest = 2.0 ** (2 - (1 << (kind.exponent - 1)))
-        _, exponents = np.frexp(np.maximum(np.abs(self._rows(self.new, start, stop)), smallest))
+        _, exponents = np.frexp(np.maximum(np.abs(self._rows(self.new, start, stop)), kind.smallest))
         squared: npt.NDArray[np.float64] = np.ldexp(1.0, 2 * (exponents - 1 - kind.mantissa))
         return squared
 
@@ -148,12 +148,6 @@ class _Change:
     def _rows(self, tensor: Tensor, start: int, stop: int) -> npt.NDArray[Any]:
         width = DTYPES[tensor.dtype].word_bytes * self.columns
         return to_floats(tensor.data[start * width : stop * width], tensor.dtype).reshape(stop - start, self.columns)
-
-
-def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the matrix that a tensor is taken for."""
-    rows = shape[0] if len(shape) > 1 else 1
-    return rows, math.prod(shape) // rows if rows else 0
 
 
 def _expected(change: _Change) -> int | None:

@@ -6,13 +6,13 @@ or not at all. Parameters: the axis (0 rows, 1 columns, 2 all), and the factors,
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from theta_jupyter.dtypes import DTYPES, from_floats, to_floats
 from theta_jupyter.errors import IntegrityError
+from theta_jupyter.updates.matrices import sides
 from theta_jupyter.updates.parameters import pack, unpack
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fit(bases: Sequence[Tensor], new: Tensor) -> bytes | None:
     kind = DTYPES[new.dtype]
     if len(bases) != 1 or bases[0][1:] != new[1:] or not kind.is_float or kind.words == 2 or kind.bits < 8:
         return None
-    rows, columns = _sides(new.shape)
+    rows, columns = sides(new.shape)
     if rows * columns < 2:
         return None
     old, values = _matrix(bases[0], rows, columns), _matrix(new, rows, columns)
@@ -56,7 +56,7 @@ def parameters_of(axis: int, factors: npt.NDArray[Any]) -> bytes:
 
 def predict(bases: Sequence[Tensor], parameters: memoryview, dtype: str, shape: tuple[int, ...]) -> memoryview:
     """Multiply the base, in double precision, and round once."""
-    rows, columns = _sides(shape)
+    rows, columns = sides(shape)
     try:
         axis, factors = unpack(parameters, ["u1", "f4"], 8 * max(rows, columns))
     except IntegrityError:
@@ -76,12 +76,6 @@ def predict(bases: Sequence[Tensor], parameters: memoryview, dtype: str, shape: 
             for start in range(0, rows, step)
         )
     )
-
-
-def _sides(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of the matrix that a tensor is taken for."""
-    rows = shape[0] if len(shape) > 1 else 1
-    return rows, math.prod(shape) // rows if rows else 0
 
 
 def _matrix(tensor: Tensor, rows: int, columns: int) -> npt.NDArray[Any]:
@@ -136,8 +130,7 @@ def _bounds(
         before, after = old.astype(np.float64), new.astype(np.float64)
         ratio = after / before
         # Rounding moves a value by half a unit in its last place at most; a subnormal one by more, so it says nothing.
-        smallest = 2.0 ** (2 - (1 << (kind.exponent - 1)))
-        told = (np.abs(after) >= smallest) & np.isfinite(ratio) & (np.abs(before) >= smallest)
+        told = (np.abs(after) >= kind.smallest) & np.isfinite(ratio) & (np.abs(before) >= kind.smallest)
         slack = np.abs(ratio) * 2.0 ** -(kind.mantissa + 1)
         low = np.max(np.where(told, ratio - slack, -np.inf), axis=across)
         high = np.min(np.where(told, ratio + slack, np.inf), axis=across)
