@@ -7,7 +7,7 @@
 
 Verbs return results (:mod:`theta_jupyter.answers`, :mod:`theta_jupyter.diffs.report`) and raise :class:`ThetaError`.
 Where a verb has a counterpart in Git, Git does the work: what Theta adds is read and written by the filter on the
-way.
+way. A verb that not every command needs is imported where it is called, so that a short command starts quickly.
 """
 
 from __future__ import annotations
@@ -18,21 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from theta_jupyter import (
-    adapters,
-    changes,
-    checking,
-    collecting,
-    comparing,
-    history,
-    joining,
-    loading,
-    saving,
-    scoring,
-    staging,
-    tracking,
-    usage,
-)
+from theta_jupyter import changes, collecting, history, staging, tracking
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
 from theta_jupyter.errors import (
     GitError,
@@ -40,18 +26,13 @@ from theta_jupyter.errors import (
     RequestError,
     ThetaError,
 )
-from theta_jupyter.evolution import History, evolution
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
 from theta_jupyter.git.roads import materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
 from theta_jupyter.git.worktree import Worktree, run
-from theta_jupyter.merges.plan import Plan, Rule
-from theta_jupyter.merging import Merge
 from theta_jupyter.moving import moved
 from theta_jupyter.results import Message, size_text
-from theta_jupyter.scoring import Measure
-from theta_jupyter.settling import settle
 from theta_jupyter.storage.arrays import Checkpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
@@ -59,10 +40,15 @@ from theta_jupyter.storage.pool import Progress, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from theta_jupyter import usage
     from theta_jupyter.board import Board
     from theta_jupyter.diffs.report import Diff
+    from theta_jupyter.evolution import History
     from theta_jupyter.merge_state import MergeState
+    from theta_jupyter.merges.plan import Plan
     from theta_jupyter.merges.threeway import Side
+    from theta_jupyter.merging import Merge
+    from theta_jupyter.scoring import Measure
     from theta_jupyter.upkeep import Checked, Collected, Usage
 
 __all__ = ["Repository", "load"]
@@ -219,6 +205,8 @@ class Repository:
 
     def _add_said(self, names: Sequence[str], update: str, adapter: PathLike, *, apply: bool) -> Message:
         """Stage one model, of which an adapter says what was done to it."""
+        from theta_jupyter import adapters
+
         if len(names) != 1 or not adapter:
             raise RequestError(
                 "an update is of one model, and of one file that says it",
@@ -286,6 +274,8 @@ class Repository:
         RequestError
             If the format cannot hold it, or there is nothing to commit. A file is whole or as it was.
         """
+        from theta_jupyter import saving
+
         if message:
             staging.refuse_conflicts(self.worktree)
         staging.origin(self.worktree, derived_from)  # A wrong one is found out before anything is written.
@@ -338,6 +328,8 @@ class Repository:
         RequestError
             If a path is not tracked in either version, or no tensor has such a name.
         """
+        from theta_jupyter import comparing
+
         if model is not None:
             if new:
                 raise RequestError("a model takes the place of the new version: give one ref, or none")
@@ -379,6 +371,8 @@ class Repository:
         RequestError
             If the path was never a tracked model, or no tensor had such a name.
         """
+        from theta_jupyter.evolution import evolution
+
         wanted = [tensor] if isinstance(tensor, str) else tensor
         return evolution(self.worktree, self.worktree.relative(path), [*filter(None, wanted)], ref, limit)
 
@@ -388,6 +382,8 @@ class Repository:
     def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: _T) -> _T: ...
     def load(self, path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, into: Any = None) -> Any:
         """Load a version of a checkpoint, lazily or into live objects; see :func:`load`."""
+        from theta_jupyter import loading
+
         inside = self.worktree.relative(path)
         if not ref:
             file = self.worktree.top / inside
@@ -432,6 +428,8 @@ class Repository:
             and the file is staged. Where nothing can be mixed, the file is taken as a whole, and the message says what
             is not in it. (``git checkout --ours`` always takes the whole file.)
         """
+        from theta_jupyter.settling import settle
+
         names = [self.worktree.relative(path) for path in paths]
         left: list[str] = []
         if side:
@@ -522,6 +520,8 @@ class Repository:
             If another merge is not finished, or several branches cannot be merged by what is given. Then nothing was
             changed.
         """
+        from theta_jupyter import joining
+
         rules = _plan(self.worktree, strategy, parameters, plan, every=every)
         return joining.begin(self.worktree, branches, rules, message, self.progress)
 
@@ -565,7 +565,9 @@ class Repository:
         RequestError
             If there is nothing to merge, or a strategy is not known.
         """
-        measure = score if isinstance(score, Measure) else Measure(score)
+        from theta_jupyter import scoring
+
+        measure = score if isinstance(score, scoring.Measure) else scoring.Measure(score)
         name, plans = scoring.plans(strategies, parameters or {}, sweep, every=every)
         inside = self.worktree.relative(path) if path else ""
         return scoring.try_plans(
@@ -574,6 +576,8 @@ class Repository:
 
     def merging(self) -> Merge:
         """The merge, rebase, cherry-pick, revert or stash that stopped for a conflict: to look at, decide and end."""
+        from theta_jupyter.merging import Merge
+
         return Merge(self.worktree, self.progress)
 
     # Sharing.
@@ -632,6 +636,8 @@ class Repository:
         RequestError
             If a path was never a model.
         """
+        from theta_jupyter import usage
+
         names = [self.worktree.relative(path) for path in paths]
         return usage.du(self.worktree, refs, names, by=by, limit=limit, progress=self.progress)
 
@@ -672,6 +678,8 @@ class Repository:
         GitError
             If Git's own history is damaged, or not here.
         """
+        from theta_jupyter import checking
+
         return checking.fsck(self.worktree, every=every, quick=quick, progress=self.progress)
 
     # In our own words.
@@ -717,6 +725,8 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, i
     RequestError
         If the path is not a tracked checkpoint there, has no tensor of such a name, or does not fit what it goes into.
     """
+    from theta_jupyter import loading
+
     inside = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link is taken where it stands
     try:
         return Repository(inside).load(path, ref, names, into=into)
@@ -765,6 +775,8 @@ def _plan(
     every: bool,
 ) -> Plan | None:
     """What was given, as a plan."""
+    from theta_jupyter.merges.plan import Plan, Rule
+
     if plan is not None:
         if strategy:
             raise RequestError("a plan says which strategies: give one or the other")

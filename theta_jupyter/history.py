@@ -1,10 +1,11 @@
-"""Commits and branches, read with GitPython; what commits changed, read with one ``git diff-tree`` for all of them."""
+"""Commits and branches; what commits changed, read with as many runs of Git for many as for one."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +20,6 @@ from theta_jupyter.sides import stored_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import git
 
     from theta_jupyter.diffs.compare import TensorDiff
     from theta_jupyter.git.worktree import Worktree
@@ -121,7 +120,9 @@ def first_parent(worktree: Worktree, ref: str) -> str:
 
 def branches(worktree: Worktree) -> Branches:
     """Local branches, by name."""
-    with _repository(worktree) as repository:
+    import git  # Here, because it takes as long to start as most commands do to end.
+
+    with git.Repo(worktree.top) as repository:
         current = None if repository.head.is_detached else repository.active_branch.name
         return Branches(
             tuple(
@@ -177,23 +178,16 @@ def pairs(worktree: Worktree, changes: Sequence[Change]) -> Iterator[tuple[Manif
 
 def headings(worktree: Worktree, ids: Iterable[str]) -> list[Heading]:
     """What stands at the head of each of these commits."""
-    with _repository(worktree) as repository:
-        return [
-            Heading(
-                found.hexsha,
-                str(found.summary),
-                str(found.author.name),
-                found.authored_datetime.isoformat(),
-                str(found.message),
-            )
-            for found in map(repository.commit, ids)
-        ]
-
-
-def _repository(worktree: Worktree) -> git.Repo:
-    import git  # Here, because it takes as long to start as most commands do to end.
-
-    return git.Repo(worktree.top)
+    wanted = "".join(f"{commit}\n" for commit in ids)
+    if not wanted:
+        return []  # Git would tell of HEAD.
+    options = ["--no-walk=unsorted", "--stdin", "-z", "--no-show-signature", "--encoding=UTF-8", "--no-color"]
+    out = worktree.git("log", *options, "--format=tformat:%H%n%an%n%aI%n%B", data=wanted.encode())
+    found = (one.split("\n", 3) for one in out.decode(errors="replace").split("\0")[:-1])
+    return [
+        Heading(id_, message.partition("\n")[0], author, datetime.fromisoformat(date).isoformat(), message)
+        for id_, author, date, message in found
+    ]
 
 
 def _parents(worktree: Worktree, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:

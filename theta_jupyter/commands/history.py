@@ -9,7 +9,6 @@ import click
 
 from theta_jupyter.commands.base import PATHS, REF, REF_OR_PATH, TENSORS, Session, as_json, split, theta
 from theta_jupyter.commands.variables import NAME, variable
-from theta_jupyter.comparing import compare, is_side
 from theta_jupyter.errors import RequestError, ThetaError
 from theta_jupyter.results import Message
 
@@ -72,6 +71,8 @@ def diff(
     (OLD NEW, or OLD..NEW), they are compared with each other. OLD...NEW shows what NEW changed since it parted from
     OLD. Two files, one of which may be REF:PATH, are compared whether they are tracked or not.
     """
+    from theta_jupyter.comparing import compare, is_side
+
     session = ctx.ensure_object(Session)
     if no_index or any(is_side(argument) for argument in arguments) or _are_files(ctx, arguments):
         if len(arguments) + bool(model) != 2:

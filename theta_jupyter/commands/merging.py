@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from theta_jupyter.answers import Strategies
 from theta_jupyter.commands.base import PATHS, REF, REF_OR_PATH, Session, Word, as_json, theta
 from theta_jupyter.commands.variables import FUNCTION, NAME, variable
 from theta_jupyter.errors import RequestError, ThetaError
-from theta_jupyter.merges.base import find, installed
-from theta_jupyter.merges.plan import Rule, escape, settings
-from theta_jupyter.scoring import Measure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from theta_jupyter.api import Repository
     from theta_jupyter.merging import Merge
     from theta_jupyter.results import Result
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 
 def _in_conflict(_: str) -> list[str]:
     """Names of tensors in conflict, as they are typed."""
+    from theta_jupyter.merges.plan import escape
+
     try:
         found = Session().repository().merging().conflicts().values()
     except ThetaError:
@@ -31,8 +31,14 @@ def _in_conflict(_: str) -> list[str]:
     return sorted({escape(name) for conflict in found for name in conflict.undecided})
 
 
-STRATEGY = Word("strategy", lambda _: installed())
-STRATEGIES = Word("strategies", lambda text: (text[: text.rfind(",") + 1] + name for name in installed()))
+def _strategies(_: str) -> Iterable[str]:
+    from theta_jupyter.merges.base import installed
+
+    return installed()
+
+
+STRATEGY = Word("strategy", _strategies)
+STRATEGIES = Word("strategies", lambda text: (text[: text.rfind(",") + 1] + name for name in _strategies(text)))
 """Several, with commas between."""
 CONFLICTS = Word("tensor", _in_conflict)
 
@@ -92,6 +98,8 @@ def merge(ctx: click.Context, /, branches: tuple[str, ...], **options: Any) -> R
     A strategy or a plan decides it; without one, what settles by itself is merged, and the rest waits for you: see
     resolve. The same commands finish a rebase, a cherry-pick, a revert or a stash that stopped for a conflict.
     """
+    from theta_jupyter.merges.plan import settings
+
     asked = _Asked(**options)
     session = ctx.ensure_object(Session)
     repository = session.repository()
@@ -153,6 +161,8 @@ def resolve(
     Without a strategy, what is in conflict is shown. A choice computes nothing yet: git theta merge --continue does,
     and --undo takes it back.
     """
+    from theta_jupyter.merges.plan import Rule, escape, settings
+
     repository = session.repository()
     merging = repository.merging()
     inside = repository.worktree.relative(path) if path else ""
@@ -177,10 +187,16 @@ def resolve(
 @as_json
 def strategies(name: str) -> Result:
     """List ways to merge tensors; with a name, the parameters of that one."""
+    from theta_jupyter.answers import Strategies
+    from theta_jupyter.merges.base import find, installed
+
     return Strategies((find(name),) if name else tuple(installed().values()), name)
 
 
 def _scored(session: Session, repository: Repository, branches: tuple[str, ...], asked: _Asked) -> Result:
+    from theta_jupyter.merges.plan import settings
+    from theta_jupyter.scoring import Measure
+
     otherwise = 'in Python: Repository().try_merge("rte", strategies=["linear", "ties"], score=function)'
     if not asked.score:
         raise RequestError("scored by what?", hint="name a function of the notebook: --score evaluate")
