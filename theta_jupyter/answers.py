@@ -131,7 +131,7 @@ class Status(Result):
             stores = sum(entry.stores for entry in self.entries)
             notes.append(f'commit with: git theta commit -m "..."   (will store {size_text(stores)})')
         if "manifest" in states:
-            notes.append("weights that are not here come with: git theta fetch, then git theta checkout -- PATH")
+            notes.append("weights come with: git theta checkout -- PATH")
         if first:
             notes.append(f"track with: git theta track {shlex.quote(first)}")
         return tuple(notes)

@@ -13,6 +13,7 @@ way. A verb that not every command needs is imported where it is called, so that
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,12 +26,13 @@ from theta_jupyter.errors import (
     NotARepositoryError,
     RequestError,
     ThetaError,
+    TransferError,
 )
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
 from theta_jupyter.git.roads import materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
-from theta_jupyter.git.worktree import Worktree, run
+from theta_jupyter.git.worktree import SKIP, Worktree, run, shown
 from theta_jupyter.moving import moved
 from theta_jupyter.results import Message, size_text
 from theta_jupyter.storage.arrays import Checkpoint, StoredCheckpoint
@@ -38,7 +40,7 @@ from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from theta_jupyter import usage
     from theta_jupyter.board import Board
@@ -76,7 +78,7 @@ class Repository:
     """
 
     def __init__(self, path: PathLike = ".", progress: Progress = silent, *, bare: bool = False) -> None:
-        self.worktree = Worktree.find(path, bare=bare)
+        self.worktree = replace(Worktree.find(path, bare=bare), progress=progress)
         self.progress = progress
 
     def __repr__(self) -> str:
@@ -88,7 +90,7 @@ class Repository:
     def init(cls, path: PathLike = ".", progress: Progress = silent) -> tuple[Repository, Message]:
         """Set up the repository around a folder: filter, diff and merge drivers, hooks. Makes one if there is none.
 
-        Manifests that a clone left in the work tree become the checkpoints they stand for.
+        Manifests that a clone left in the work tree become the checkpoints they stand for, unless it is a lazy one.
         """
         made = False
         try:
@@ -100,14 +102,62 @@ class Repository:
         changed = install(worktree)
         hooks = install_hooks(worktree)
         details = [f"hooks: {', '.join(hooks)}"] if hooks else []
-        for name in changes.tracked(worktree):
-            try:
-                details += [f"checked out: {name}" for name in materialise(worktree, [name], progress)]
-            except ThetaError as error:
-                details.append(f"{name} stays a manifest, its weights are not here: {error.message.splitlines()[0]}")
+        details += repository._brought()
         what = "new Git repository, ready for models" if made else "ready for models"
         already = "" if made or changed or hooks else " already"
         return repository, Message(f"{worktree.top} is{already} {what}".replace("is new", "is a new"), tuple(details))
+
+    @classmethod
+    def clone(
+        cls,
+        url: str,
+        folder: PathLike = "",
+        options: Sequence[str] = (),
+        progress: Progress = silent,
+        *,
+        lazy: bool = False,
+        ask: bool = True,
+    ) -> tuple[Repository, Message]:
+        """Clone a repository, set it up, and check its models out.
+
+        Parameters
+        ----------
+        url
+            As for ``git clone``.
+        folder
+            Where to; if empty, a folder here that has the name of the repository.
+        options
+            Of ``git clone``, such as ``["--branch", "main"]``.
+        lazy
+            Leave manifests in the places of models, here and whenever Git moves: log, history and diffs work, and
+            weights come when they are asked for, by :meth:`checkout` with paths, :meth:`prefetch`, :meth:`load`.
+        ask
+            As for :meth:`push`.
+        """
+        from theta_jupyter import sharing
+
+        target = sharing.clone(url, str(folder), options, _asking(ask=ask), lazy=lazy)
+        repository, message = cls.init(target, progress)
+        asleep = [shown(name) for name in changes.tracked(repository.worktree)] if lazy else []
+        if asleep:
+            weights = f"{', '.join(asleep[:3])}{' ...' if len(asleep) > 3 else ''}: git theta checkout -- {asleep[0]}"
+            return repository, Message(f"cloned into {target}", (f"weights come when they are asked for; {weights}",))
+        return repository, Message(f"cloned into {target}", message.details)
+
+    def _brought(self) -> Iterator[str]:
+        """Put models in the places of manifests, unless they shall stay; tell of each."""
+        if self.worktree.is_lazy:
+            return
+        names = changes.tracked(self.worktree)
+        texts = changes.manifests(self.worktree, changes.INDEX, [])
+        with suppress(TransferError):  # In one go; what cannot be had is told of below.
+            fetch_missing(self.worktree, [texts[name] for name in names if name in texts])
+        for name in names:
+            try:
+                yield from (f"checked out: {shown(done)}" for done in materialise(self.worktree, [name], self.progress))
+            except ThetaError as error:
+                reason = error.message.splitlines()[0]
+                yield f"{shown(name)} stays a manifest, its weights are not here: {reason}"
 
     @staticmethod
     def install() -> Message:
@@ -595,8 +645,21 @@ class Repository:
         install_hooks(self.worktree)
         return self._git("push", arguments, "pushed", {OFFER_ALL: "1", **_asking(ask=ask)})
 
-    def pull(self, *arguments: str, ask: bool = True) -> Message:
-        """Run ``git pull`` with these arguments, then fetch and write what of the models it changed."""
+    def pull(self, *arguments: str, include: Sequence[str] = (), ask: bool = True) -> Message:
+        """Run ``git pull`` with these arguments, then fetch and write what of the models it changed.
+
+        Parameters
+        ----------
+        include
+            Names or patterns of tensors: then these alone are fetched, and models that changed stay manifests, from
+            which :meth:`load` reads the tensors.
+        """
+        if include:
+            from theta_jupyter import sharing
+
+            done = self._git("pull", arguments, "pulled", {SKIP: "1", **_asking(ask=ask)})
+            fetched = sharing.prefetch(self.worktree, ["HEAD"], [], include)
+            return Message(done.message, (*done.details, _fetched(fetched)))
         left: list[str] = []
         with moved(self.worktree, left, self.progress) as env:
             done = self._git("pull", arguments, "pulled", {**_asking(ask=ask), **env})
@@ -612,8 +675,29 @@ class Repository:
                 wanted += changes.manifests(self.worktree, ref, []).values()
             except GitError:
                 continue  # No commit yet, or no upstream.
-        fetched = fetch_missing(self.worktree, wanted)
-        return Message(f"fetched {size_text(fetched)} of objects" if fetched else "all objects are here")
+        return Message(_fetched(fetch_missing(self.worktree, wanted)))
+
+    def prefetch(self, *refs: str, paths: Sequence[PathLike] = (), include: Sequence[str] = ()) -> Message:
+        """Fetch the objects of versions, of HEAD if none is given: working on them then needs no network.
+
+        Parameters
+        ----------
+        paths
+            Models, or folders of them; all if none is given.
+        include
+            Names or patterns of tensors: then these alone are fetched.
+
+        Raises
+        ------
+        RequestError
+            If there is no such model there, or no tensor of such a name.
+        TransferError
+            If no remote has what is missing.
+        """
+        from theta_jupyter import sharing
+
+        names = [self.worktree.relative(path) for path in paths]
+        return Message(_fetched(sharing.prefetch(self.worktree, refs or ("HEAD",), names, include)))
 
     # Upkeep.
 
@@ -734,6 +818,10 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, i
         if ref:
             raise
         return loading.from_file(path, Path(path), names, into)
+
+
+def _fetched(size: int) -> str:
+    return f"fetched {size_text(size)} of objects" if size else "all objects are here"
 
 
 def _asking(*, ask: bool) -> dict[str, str]:

@@ -40,6 +40,7 @@ __all__ = [
     "changed",
     "chosen",
     "diff",
+    "is_called",
     "label",
     "manifests",
     "offered",
@@ -222,7 +223,9 @@ def require(tensors: Sequence[str], sides: Sequence[Manifest]) -> None:
     RequestError
         If one is not.
     """
-    unmatched = [glob for glob in tensors if not any(_matches(name, [glob]) for side in sides for name in side.records)]
+    unmatched = [
+        glob for glob in tensors if not any(is_called(name, [glob]) for side in sides for name in side.records)
+    ]
     if unmatched and sides:
         raise RequestError(f"no tensor is called {unmatched[0]!r}", hint="patterns are such as 'encoder.*.weight'")
 
@@ -231,7 +234,7 @@ def chosen(found: FileDiff, tensors: Sequence[str]) -> FileDiff:
     """A diff of the tensors whose names match; of all, if there are no patterns."""
     if not tensors:
         return found
-    kept = tuple(t for t in found.tensors if _matches(t.name, tensors) or _matches(t.old_name, tensors))
+    kept = tuple(t for t in found.tensors if is_called(t.name, tensors) or is_called(t.old_name, tensors))
     return dataclasses.replace(found, tensors=kept)
 
 
@@ -311,8 +314,9 @@ def among(path: str, paths: Sequence[str]) -> bool:
     return not paths or any(name in {path, "."} or path.startswith(f"{name}/") for name in paths)
 
 
-def _matches(name: str, globs: Sequence[str]) -> bool:
-    return not globs or (bool(name) and any(fnmatchcase(name, glob) for glob in globs))
+def is_called(name: str, globs: Sequence[str]) -> bool:
+    """Whether a tensor has one of these names, or a name like one of these patterns; of none, all are meant."""
+    return not globs or (bool(name) and any(name == glob or fnmatchcase(name, glob) for glob in globs))
 
 
 def label(version: str) -> str:

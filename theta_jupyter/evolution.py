@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from theta_jupyter.changes import is_called
 from theta_jupyter.diffs.compare import compare, overall
 from theta_jupyter.diffs.miniature import LEGEND, glyph
 from theta_jupyter.dtypes import nbytes
@@ -277,7 +277,7 @@ def evolution(worktree: Worktree, path: str, wanted: Sequence[str], ref: str, li
     if not manifests:
         raise RequestError(f"{path} is not a tracked model in any version", hint="see: git theta ls-files")
     names = _ranked(step for of in steps for step in of)
-    unmatched = [glob for glob in wanted if not any(_matches(name, [glob]) for name in names)]
+    unmatched = [glob for glob in wanted if not any(is_called(name, [glob]) for name in names)]
     if unmatched:
         hint = "patterns are such as 'encoder.*.weight'"
         raise RequestError(f"no tensor is called {unmatched[0]!r} in any version", hint=hint)
@@ -297,7 +297,7 @@ def _steps(old: Manifest | None, new: Manifest | None, wanted: Sequence[str], no
     for diff in diffs:
         followed = diff.name == now
         # A tensor that once had the name, and was another, is not meant.
-        if followed or (_matches(diff.name, wanted) and (now is None or diff.name != wanted[0])):
+        if followed or (is_called(diff.name, wanted) and (now is None or diff.name != wanted[0])):
             norm = _norm(new, diff.name) if new and diff.status != "D" else None
             known = diff.l2, diff.relative, diff.estimated, diff.old_name
             found.append(Step(wanted[0] if followed else diff.name, diff.status, norm, *known))
@@ -332,10 +332,6 @@ def _ranked(steps: Iterable[Step]) -> tuple[str, ...]:
     for step in steps:
         most[step.tensor] = max(most.get(step.tensor, 0.0), step.relative or 0.0)
     return tuple(sorted(most, key=lambda name: (-most[name], name)))
-
-
-def _matches(name: str, globs: Sequence[str]) -> bool:
-    return any(name == glob or fnmatchcase(name, glob) for glob in globs)
 
 
 def _value(step: Step) -> Value:

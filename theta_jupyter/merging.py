@@ -339,7 +339,7 @@ class Merge:
             If there are none.
         """
         files = self._chosen_ones([path] if path else [])
-        rows = ((c.path, tuple(row for row in self.rows(c.path) if _is_called(row.name, globs))) for c in files)
+        rows = ((c.path, tuple(row for row in self.rows(c.path) if changes.is_called(row.name, globs))) for c in files)
         found = tuple((name, of) for name, of in rows if of)
         if not found:
             what = f"no tensor in conflict is called {' or '.join(globs)}"
@@ -465,7 +465,3 @@ def _names(merged: Merged, *, settled: bool) -> list[str]:
     if settled:
         return [name for name, kind in merged.classes.items() if kind not in CONFLICTS]
     return list(merged.conflicts)
-
-
-def _is_called(name: str, globs: Sequence[str]) -> bool:
-    return not globs or any(fnmatchcase(name, glob) for glob in globs)

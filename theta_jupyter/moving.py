@@ -21,7 +21,7 @@ from theta_jupyter.storage.manifest import looks_like_manifest
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Manifest
@@ -42,22 +42,35 @@ def moved(worktree: Worktree, left: list[str], progress: Progress = silent) -> I
         yield {}
         return
     before = _manifests(worktree)
-    with at_hand(worktree, _files(worktree, before)):
+    files = _files(worktree, before)
+    # Where weights come only when they are asked for, a file that lies there has been asked for.
+    wanted = {name for name, _ in files} if worktree.is_lazy else None
+    with at_hand(worktree, files):
         try:
             yield {LATER: "1"}
         except Exception:
             # Git may have moved a part of the way, as a pull that ends in a conflict does. An interruption just ends.
-            _put(worktree, before, left, progress)
+            _put(worktree, before, wanted, left, progress)
             raise
-        _put(worktree, before, left, progress)
+        _put(worktree, before, wanted, left, progress)
 
 
-def _put(worktree: Worktree, before: Mapping[str, bytes], left: list[str], progress: Progress) -> None:
-    """Put files in the places of manifests that were not there before."""
-    texts = {name: text for name, text in _manifests(worktree).items() if before.get(name) != text}
-    wanted = [manifest for text in texts.values() if (manifest := changes.read(text)) is not None]
+def _put(
+    worktree: Worktree,
+    before: Mapping[str, bytes],
+    wanted: Container[str] | None,
+    left: list[str],
+    progress: Progress,
+) -> None:
+    """Put files in the places of manifests that were not there before; of these names only, or of all."""
+    texts = {
+        name: text
+        for name, text in _manifests(worktree).items()
+        if before.get(name) != text and (wanted is None or name in wanted)
+    }
+    manifests = [manifest for text in texts.values() if (manifest := changes.read(text)) is not None]
     with contextlib.suppress(TransferError):  # In one go; what cannot be had is told of below.
-        fetch_missing(worktree, wanted)
+        fetch_missing(worktree, manifests)
     for name in texts:
         try:
             materialise(worktree, [name], progress)

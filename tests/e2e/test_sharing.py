@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shlex
 import shutil
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import theta_jupyter
+from tests.e2e.host import Host, serving
 from tests.e2e.repo import LAYERS, MODEL, Repo, safetensors
 from theta_jupyter.git import install
 from theta_jupyter.git.transfer import fetch, fetch_missing
@@ -35,57 +32,11 @@ def remote(repo: Repo) -> Repo:
     return bare
 
 
-class Server(ThreadingHTTPServer):
-    """As much of a server of Git LFS as is needed to see what it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.objects: dict[str, bytes] = {}
-        self.log: list[str] = []
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        objects = []
-        for entry in asked.get("objects", []):
-            there, upload = entry["oid"] in self.server.objects, asked["operation"] == "upload"
-            href = {"href": f"http://127.0.0.1:{self.server.server_port}/{entry['oid']}"}
-            answer: dict[str, object] = {} if there == upload else {"actions": {asked["operation"]: href}}
-            if not there and not upload:
-                answer = {"error": {"code": 404, "message": "not here"}}
-            objects.append({**entry, **answer})
-        self._answer(json.dumps({"transfer": "basic", "objects": objects}).encode())
-
-    def do_PUT(self) -> None:
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.log.append(f"PUT {self.path[1:]}")
-        self.server.objects[hashlib.sha256(data).hexdigest()] = data
-        self._answer(b"")
-
-    def do_GET(self) -> None:
-        self.server.log.append(f"GET {self.path[1:]}")
-        self._answer(self.server.objects[self.path[1:]])
-
-    def _answer(self, data: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.git-lfs+json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as found:
-        threading.Thread(target=found.serve_forever, daemon=True).start()
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A server of Git LFS, over HTTP."""
+    with serving(tmp_path / "host") as found:
         yield found
-        found.shutdown()
 
 
 def sent(bare: Repo) -> set[str]:
@@ -227,15 +178,14 @@ def test_push_mends_what_was_pushed_without_the_hook(repo: Repo, remote: Repo, b
     assert sent(remote) == repo.objects - private
 
 
-def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, server: Server) -> None:
+def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, host: Host) -> None:
     """A clone that starts a branch has only the objects of the version checked out, and needs no others for that."""
-    url = f"http://127.0.0.1:{server.server_port}"
-    repo.git("config", "lfs.url", url)
+    repo.git("config", "lfs.url", host.url)
     repo.commit(SECOND)
     repo.git("push", "--quiet", "origin", "main")
-    assert set(server.objects) == repo.objects
+    assert host.objects == repo.objects
     clone = remote.clone("clone")
-    clone.git("config", "lfs.url", url)
+    clone.git("config", "lfs.url", host.url)
     clone.install()
     (clone.top / MODEL).unlink()
     clone.git("checkout", "--quiet", "--", MODEL)
@@ -243,18 +193,19 @@ def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, 
     clone.git("switch", "--quiet", "--create", "side")
     clone.commit(safetensors(b=1, wide=2, d=4))
     [new] = clone.objects - repo.objects
-    server.log.clear()
+    host.forget()
     clone.git("push", "--quiet", "origin", "side")
-    assert server.log == [f"PUT {new}"]
-    server.log.clear()
+    assert host.log == [f"PUT {new}"]
+    host.forget()
     clone.git("theta", "push", "origin", "side")
-    assert server.log == []
+    assert host.log == []
     # What it does not have either is brought from where it is, or missed.
     lost = min(repo.objects - clone.objects)
-    content = server.objects.pop(lost)
+    content = host.path(lost).read_bytes()
+    host.path(lost).unlink()
     words = clone.fails("push", "origin", "HEAD:other")
     assert "theta: " in words
-    assert "does not have 1 of 1 objects" in words or lost in words
+    assert "404 Not Found" in words
     assert "other" not in remote.git("branch")
     second = repo.top.parent / "second"
     path = second / "theta" / "objects" / lost[:2] / lost[2:4] / lost
@@ -263,9 +214,9 @@ def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, 
     path.write_bytes(content)
     clone.git("remote", "add", "second", str(second))
     clone.git("config", "--unset", "lfs.url")
-    clone.git("config", "remote.origin.lfsurl", url)
+    clone.git("config", "remote.origin.lfsurl", host.url)
     clone.git("push", "--quiet", "origin", "HEAD:other")
-    assert server.objects[lost] == content
+    assert host.path(lost).read_bytes() == content
 
 
 def test_a_folder_is_looked_into_before_anything_is_brought(repo: Repo, remote: Repo) -> None:

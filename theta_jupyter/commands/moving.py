@@ -30,8 +30,9 @@ def checkout(ctx: click.Context, arguments: tuple[str, ...], side: Side | None) 
     repository = ctx.ensure_object(Session).repository()
     if side:
         return repository.checkout(paths=arguments, side=side)
-    # The branch before, as for `git checkout`; no commit has such a name.
-    refs, paths = (["-"], []) if arguments == ("-",) else split(ctx, arguments)
+    # Names that no commit has: of the branch before, and of one that only a remote has, which Git then makes here.
+    alone = arguments == ("-",) or (len(arguments) == 1 and repository.worktree.is_remote_branch(arguments[0]))
+    refs, paths = (list(arguments), []) if alone else split(ctx, arguments)
     if not refs and not paths:
         raise RequestError("checkout what?", hint="git theta checkout REF, or: git theta checkout [REF] -- PATH")
     return repository.checkout(refs[0] if refs else "", paths)

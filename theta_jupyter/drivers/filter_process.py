@@ -104,12 +104,13 @@ def clean(worktree: Worktree, path: str, content: Content) -> Content:
 
 def smudge(worktree: Worktree, path: str, content: Content) -> Content:
     """Turn a manifest into the file, or pass on what is none."""
-    from theta_jupyter.git.worktree import LATER, SKIP
+    from theta_jupyter.git.worktree import LATER
 
     if (
-        "1" in {os.environ.get(SKIP), os.environ.get(LATER)}
+        os.environ.get(LATER) == "1"
         or bytes(content.view[:15]) != b"theta manifest "
         or len(content.view) > MAX_MANIFEST
+        or worktree.is_lazy
     ):
         return content.again()
     try:

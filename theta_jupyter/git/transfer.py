@@ -1,19 +1,17 @@
-"""Objects to and from remotes, by ``git lfs``: the user's own credentials, hosts, retries and parallelism.
+"""Objects to and from remotes: which of them have to travel, and where from. :mod:`theta_jupyter.git.lfs` carries them.
 
-LFS is given our folder as its storage, so our objects travel without lying among its own. It is named from Git's
-folder, because the setting reaches the LFS that serves a remote on the same disk, too: given an absolute path, that one
-would look for what it should receive where it comes from, and find it. To push, LFS takes object ids. To fetch many at
-once it wants a commit whose files are pointers: one is written, on no branch, and named by its id.
+A push sends what the pushed commits need and the other side is not known to have. Whatever reads fetches just what it
+reads, from the likeliest remote that has it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, TransferError
+from theta_jupyter.git import lfs
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.storage.manifest import parse
 
@@ -23,17 +21,27 @@ if TYPE_CHECKING:
     from theta_jupyter.storage.manifest import Manifest
     from theta_jupyter.storage.objects import ObjectStore
 
-__all__ = ["OFFER_ALL", "fetch", "fetch_missing", "fetch_objects", "heads", "objects_between", "push", "remotes"]
+__all__ = [
+    "OFFER_ALL",
+    "POINTERS",
+    "PUBLISH",
+    "fetch",
+    "fetch_missing",
+    "fetch_objects",
+    "heads",
+    "objects_between",
+    "publish",
+    "push",
+    "remotes",
+]
 
 OFFER_ALL = "THETA_OFFER_ALL"
 """Set in the environment, it has the pre-push hook offer also what the other side should have already."""
-_HINT = "install git-lfs (Debian: apt-get install git-lfs) and try again"
-_LFS = (
-    *("-c", "lfs.storage=theta"),
-    # What is missing is to be said; and locks are for files.
-    *("-c", "lfs.allowincompletepush=false", "-c", "lfs.locksverify=false"),
-    "lfs",
-)
+POINTERS = "refs/theta/pointers"
+"""A ref, in a remote, whose files are LFS pointers to all objects that were pushed there."""
+PUBLISH = "theta.publishPointers"
+"""Configuration that has a push write it."""
+_TRIES = 5
 _EDGE = 16
 """Commits the other side has that are looked into for what it need not be sent."""
 
@@ -61,11 +69,40 @@ def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     here = [name for name in objects if name not in missing]
     if here:
         _freshen(worktree, remote, here)
-        _lfs(
-            worktree,
-            ["push", "--object-id", _for_lfs(worktree, remote), "--stdin"],
-            data="".join(f"{name}\n" for name in here),
-        )
+        lfs.push_objects(worktree, _for_lfs(worktree, remote), {name: objects[name] for name in here})
+
+
+def publish(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
+    """Name objects in a ref of the remote, :data:`POINTERS`, as files of Git LFS are named by a branch.
+
+    Objects of LFS that no ref names are nothing to a mirror, and to some servers rubbish. The ref only grows; of two
+    who push at once, one looks again at what the other has written.
+
+    Raises
+    ------
+    TransferError
+        If the remote does not take it.
+    """
+    if not objects:
+        return
+    reason = ""
+    for _ in range(_TRIES):
+        tip = worktree.git("ls-remote", "--refs", "--", remote, POINTERS).decode().partition("\t")[0]
+        named: list[str] = []
+        if tip:
+            worktree.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, POINTERS)
+            named = worktree.git("ls-tree", tip).decode().splitlines()
+            if objects.keys() <= {line.rpartition("\t")[2] for line in named}:
+                return
+        commit = lfs.pointer_commit(worktree, objects, named, [tip] if tip else [])
+        lease = f"--force-with-lease={POINTERS}:{tip}"
+        try:
+            worktree.git("push", "--quiet", "--no-verify", lease, "--", remote, f"{commit}:{POINTERS}")
+        except GitError as error:
+            reason = error.message
+        else:
+            return
+    raise TransferError(f"{remote} does not take {POINTERS}: {reason}", hint=f"do without: git config {PUBLISH} false")
 
 
 def fetch(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
@@ -78,9 +115,7 @@ def fetch(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     """
     if not objects:
         return
-    _lfs(
-        worktree, ["fetch", "--include=*", "--exclude=", _for_lfs(worktree, remote), _pointer_commit(worktree, objects)]
-    )
+    lfs.fetch_pointers(worktree, _for_lfs(worktree, remote), objects)
     store = worktree.store
     damaged = [name for name in objects if not store.sound(name)]
     for path in map(store.path, damaged):
@@ -237,30 +272,10 @@ def _has(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> bool:
     try:
         # LFS asks for objects of a commit before it misses them here.
         if objects:
-            _lfs(worktree, ["push", _for_lfs(worktree, remote), _pointer_commit(worktree, objects)])
+            lfs.push_pointers(worktree, _for_lfs(worktree, remote), lfs.pointer_commit(worktree, objects))
     except TransferError:
         return False
     return True
-
-
-def _pointer_commit(worktree: Worktree, objects: Mapping[str, int]) -> str:
-    """Write a commit, on no branch, of LFS pointers to objects."""
-    names = sorted(objects)
-    # Files, not a folder of them: what a killed process leaves is swept away by the next.
-    pointers = [worktree.store.temporary() for _ in names]
-    try:
-        for name, path in zip(names, pointers, strict=True):
-            path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{name}\nsize {objects[name]}\n")
-        listed = "".join(f"{path}\n" for path in pointers)
-        blobs = worktree.git("hash-object", "-w", "--no-filters", "--stdin-paths", data=os.fsencode(listed)).split()
-    finally:
-        for path in pointers:
-            path.unlink(missing_ok=True)
-    entries = (f"100644 blob {blob.decode()}\t{name}\n" for blob, name in zip(blobs, names, strict=True))
-    tree = worktree.git("mktree", data="".join(entries).encode()).decode().strip()
-    who = {f"GIT_{role}_{field}": "theta" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
-    when = {"GIT_AUTHOR_DATE": "@1 +0000", "GIT_COMMITTER_DATE": "@1 +0000"}
-    return worktree.git("commit-tree", tree, "-m", "theta objects", env={**who, **when}).decode().strip()
 
 
 def _for_lfs(worktree: Worktree, remote: str) -> str:
@@ -275,16 +290,3 @@ def _for_lfs(worktree: Worktree, remote: str) -> str:
         raise TransferError(f"{remote!r} cannot be the name of a remote")
     folder = worktree.top / remote
     return f"file://{folder}" if folder.is_dir() and remote not in remotes(worktree) else remote
-
-
-def _lfs(worktree: Worktree, args: list[str], data: str = "") -> None:
-    if shutil.which("git-lfs") is None:
-        raise TransferError("git-lfs is not installed, and objects travel with it", hint=_HINT)
-    # In a filter or a hook nobody can answer a question.
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"} if not os.isatty(2) else {}
-    try:
-        # Literal path specs are ours; LFS has its own ideas.
-        env = {"GIT_LITERAL_PATHSPECS": "0", **quiet}
-        worktree.git(*_LFS, *args, data=data.encode(), env=env)
-    except GitError as error:
-        raise TransferError(f"git lfs {args[0]} failed: {error.message}") from None

@@ -11,7 +11,7 @@ import contextlib
 import os
 import subprocess
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -20,11 +20,12 @@ from theta_jupyter.errors import GitError, NotARepositoryError
 from theta_jupyter.storage.cache import Cache
 from theta_jupyter.storage.nearby import Nearby
 from theta_jupyter.storage.objects import ObjectStore
+from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["CHOICES", "LATER", "SKIP", "STAGES", "Worktree", "run", "shown"]
+__all__ = ["CHOICES", "LATER", "LAZY", "SKIP", "STAGES", "Worktree", "run", "shown"]
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
@@ -35,6 +36,10 @@ LATER = "THETA_LATER"
 afterwards: written by Git, each would be held in memory as a whole."""
 SKIP = "GIT_THETA_SKIP_SMUDGE"
 """Environment variable; where it is 1, manifests stay in the work tree."""
+LAZY = "theta.lazy"
+"""Configuration that says the same of a repository."""
+_PACE, _GRACE = 0.1, 5.0
+"""Seconds between two looks at what git is doing, and what it has to end what it has started."""
 STAGES = (0, 2, 3, 1)
 """Index stages in the order in which a file's own manifest is likeliest: merged, ours, theirs, base."""
 
@@ -51,11 +56,14 @@ class Worktree:
         Git's folder for this work tree.
     common_dir
         Git's folder for the repository, shared by all its work trees.
+    progress
+        Told how far objects have come from a remote, or gone to one, whatever the work that needs them.
     """
 
     top: Path
     git_dir: Path
     common_dir: Path
+    progress: Progress = field(default=silent, compare=False)
 
     @classmethod
     def find(cls, path: Path | str = ".", *, bare: bool = False) -> Worktree:
@@ -110,8 +118,18 @@ class Worktree:
         """What this repository remembers."""
         return Cache(self.theta / "cache")
 
+    @cached_property
+    def is_lazy(self) -> bool:
+        """Whether manifests stay in the places of files until the files are asked for."""
+        return os.environ.get(SKIP) == "1" or self.is_on(LAZY)
+
     def git(
-        self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None, fine: tuple[int, ...] = (0,)
+        self,
+        *args: str,
+        data: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        fine: tuple[int, ...] = (0,),
+        meanwhile: Callable[[], object] | None = None,
     ) -> bytes:
         """Run git at the top of the work tree and return what it prints.
 
@@ -119,13 +137,15 @@ class Worktree:
         ----------
         fine
             Exit statuses that are no failure.
+        meanwhile
+            Called every tenth of a second. Whatever it raises ends git.
 
         Raises
         ------
         GitError
             With git's own words, if it fails.
         """
-        return run(args, cwd=self.top, data=data, env=env, fine=fine)
+        return run(args, cwd=self.top, data=data, env=env, fine=fine, meanwhile=meanwhile)
 
     def stages(self, path: str) -> dict[int, str]:
         """Blob of a path in each index stage it has: 0 when merged; 1 base, 2 ours, 3 theirs in a conflict."""
@@ -175,6 +195,11 @@ class Worktree:
                 f"{ref!r} is not a commit, branch or tag here", hint="see them with: git theta log"
             ) from None
         return out.decode().strip()
+
+    def is_remote_branch(self, name: str) -> bool:
+        """Whether a remote has a branch of this name."""
+        names = self.git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes").decode(errors="replace")
+        return name in names.split("\n")[:-1]
 
     def blobs(self, ids: Iterable[str]) -> list[bytes]:
         """Contents of blobs.
@@ -279,6 +304,13 @@ class Worktree:
         except GitError:
             return ""
 
+    def is_on(self, key: str) -> bool:
+        """Whether a configuration value is set to true."""
+        try:
+            return self.git("config", "--type=bool", "--get", key).strip() == b"true"
+        except GitError:
+            return False
+
     def relative(self, path: str | Path) -> str:
         """Write a path, given from the current folder, as Git does: from the top, with forward slashes.
 
@@ -304,27 +336,50 @@ def run(
     data: bytes | None = None,
     env: Mapping[str, str] | None = None,
     fine: tuple[int, ...] = (0,),
+    meanwhile: Callable[[], object] | None = None,
 ) -> bytes:
     """Run git and return what it prints; see :meth:`Worktree.git`."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             ["git", *args],
             cwd=cwd,
             env={**_environment(), **(env or {})},
-            input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
-            capture_output=True,
-            check=False,
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.is_dir():
             raise
         raise GitError("git is not installed, or not on PATH", hint="install git") from error
-    if done.returncode not in fine:
-        said = (out.decode(errors="replace").strip() for out in (done.stderr, done.stdout))
+    out, err = _ended(process, data, meanwhile)
+    if process.returncode not in fine:
+        said = (text.decode(errors="replace").strip() for text in (err, out))
         words = next(filter(None, said), f"git {' '.join(args)} failed")
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
-    return done.stdout
+    return out
+
+
+def _ended(
+    process: subprocess.Popen[bytes], data: bytes | None, meanwhile: Callable[[], object] | None
+) -> tuple[bytes, bytes]:
+    """Wait for the end of a process, or end it; return what it wrote."""
+    with process:
+        try:
+            while True:
+                try:
+                    return process.communicate(data, timeout=_PACE if meanwhile else None)
+                except subprocess.TimeoutExpired:
+                    data = None  # What is left of it goes on being sent.
+                    if meanwhile:
+                        meanwhile()
+        except BaseException:
+            # Not killed at once: git ends what it has started, too.
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=_GRACE)
+            process.kill()
+            raise
 
 
 def shown(text: str) -> str:

@@ -65,6 +65,7 @@ class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
         """Read everything into torch tensors of their own memory: a state dict, for a checkpoint that is one."""
         import torch
 
+        self.prefetch(self)
         found = {}
         for name, array in self.items():
             if array.dtype.isbuiltin == 2:  # One of ml_dtypes.
@@ -115,6 +116,7 @@ class StoredCheckpoint(Checkpoint):
     ) -> None:
         super().__init__(what, _chosen(what, list(manifest.records), names))
         self.manifest, self._store, self._fetch = manifest, store, fetch
+        self._chosen = names is not None
 
     def is_here(self, name: str) -> bool:
         """Whether every object of a tensor is in the repository."""
@@ -137,7 +139,8 @@ class StoredCheckpoint(Checkpoint):
             if self._fetch is None:
                 raise
             try:
-                self._fetch(self._needs(name))
+                # Whoever has named the tensors wants them all; else nobody knows what will be asked for next.
+                self.prefetch(self if self._chosen else [name])
             except TransferError as error:
                 message = f"{missing.message}; {error.message}"
                 raise MissingObjectError(missing.object_id, message, hint=error.hint) from error
