@@ -29,6 +29,7 @@ from theta_jupyter.errors import (
     TransferError,
 )
 from theta_jupyter.git import attributes
+from theta_jupyter.git.entries import unlock
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
 from theta_jupyter.git.roads import materialise
 from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
@@ -79,6 +80,7 @@ class Repository:
 
     def __init__(self, path: PathLike = ".", progress: Progress = silent, *, bare: bool = False) -> None:
         self.worktree = replace(Worktree.find(path, bare=bare), progress=progress)
+        unlock(self.worktree)
         self.progress = progress
 
     def __repr__(self) -> str:

@@ -107,7 +107,10 @@ def test_a_lazy_clone(lazy: Repo, repo: Repo) -> None:
     assert lazy.read().startswith(MANIFEST)
     repository = Repository()
     assert [commit.subject for commit in repository.log().commits] == ["second", "first"]
-    assert {t.name for file in repository.diff("HEAD~1", "HEAD").files for t in file.tensors if t.status} == {"b", "wide"}
+    assert {t.name for file in repository.diff("HEAD~1", "HEAD").files for t in file.tensors if t.status} == {
+        "b",
+        "wide",
+    }
     assert repository.status().entries[0].state == "manifest"
     assert lazy.objects <= objects_of(repo.manifest(), *LAYERS)  # A few small ones, of which there is no sketch.
     lazy.check()

@@ -17,15 +17,19 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from theta_jupyter.storage.objects import abandoned
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["note"]
+__all__ = ["note", "unlock"]
 
 _STAT, _BEFORE_MODE, _MODE = struct.Struct(">10I"), 24, 4
 _LINK = b"link"
+_NAME = 1024
+"""Bytes of a lock of ours, at most."""
 
 
 class _Entry(NamedTuple):
@@ -59,28 +63,48 @@ def note(worktree: Worktree, files: Mapping[str, tuple[str, os.stat_result]]) ->
         folder = worktree.git("rev-parse", "--git-path", "index").decode().rstrip("\n")
         path = worktree.top / folder
         digest = worktree.git("rev-parse", "--show-object-format").decode().strip()
-        return _rewrite(path, hashlib.new(digest).digest_size, digest, files)
+        # Whoever holds the lock may be about to change what is read here.
+        with _locked(worktree, path):
+            data = bytearray(path.read_bytes())
+            left = _patch(data, hashlib.new(digest).digest_size, digest, files)
+            fresh = worktree.store.temporary()
+            try:
+                with fresh.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                fresh.chmod(path.stat().st_mode & 0o777)
+                fresh.replace(path)
+            finally:
+                fresh.unlink(missing_ok=True)
+            return left
     except (OSError, ValueError, IndexError, struct.error):
         return list(files)
 
 
-def _rewrite(path: Path, width: int, digest: str, files: Mapping[str, tuple[str, os.stat_result]]) -> list[str]:
+def unlock(worktree: Worktree) -> None:
+    """Remove the lock that a process of ours left when it was killed; anybody else's stays."""
+    lock = worktree.git_dir / "index.lock"
+    with contextlib.suppress(OSError):
+        if lock.stat().st_size < _NAME and abandoned(lock.read_text(errors="replace")):
+            lock.unlink()
+
+
+@contextlib.contextmanager
+def _locked(worktree: Worktree, path: Path) -> Iterator[None]:
+    """Hold Git's lock; it says who holds it, so that the lock of somebody who was killed can be told."""
     lock = Path(f"{path}.lock")
-    # Whoever holds the lock may be about to change what is read here.
-    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode & 0o777)
+    name = worktree.store.temporary()
+    name.write_text(name.name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            data = bytearray(path.read_bytes())
-            left = _patch(data, width, digest, files)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        lock.replace(path)
-    except BaseException:  # Also an interruption: a lock that is left would stop Git itself.
+        os.link(name, lock)
+    finally:
+        name.unlink()
+    try:
+        yield
+    finally:  # Also at an interruption: a lock that is left would stop Git itself.
         with contextlib.suppress(OSError):
             lock.unlink()
-        raise
-    return left
 
 
 def _patch(data: bytearray, width: int, digest: str, files: Mapping[str, tuple[str, os.stat_result]]) -> list[str]:

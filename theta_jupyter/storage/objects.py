@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ObjectStore"]
+__all__ = ["ObjectStore", "abandoned"]
 
 _ABANDONED = 7 * 24 * 3600
 """Seconds after which a temporary file of another machine is taken for abandoned."""
@@ -178,12 +178,11 @@ class ObjectStore:
         for path in (self.root / "tmp").glob("*"):
             match = _TEMPORARY.fullmatch(path.name)
             aside = match is not None and match["aside"] is not None
-            gone = match is not None and match["host"] == socket.gethostname() and not _alive(int(match["pid"]))
             try:
                 status = path.stat()
                 # An object that was set aside is old; what tells since when it has lain here is its last renaming.
                 since = status.st_ctime if aside else status.st_mtime
-                if not gone and since >= time.time() - _ABANDONED:
+                if not abandoned(path.name) and since >= time.time() - _ABANDONED:
                     continue
                 if aside:
                     self.put_back(path)
@@ -245,6 +244,12 @@ class ObjectStore:
 def _read_only(path: str, flags: int) -> int:
     """Create a file that only this process may write to, through this descriptor; the umask is the user's."""
     return os.open(path, flags, 0o444)
+
+
+def abandoned(name: str) -> bool:
+    """Whether the process that made a name by :meth:`ObjectStore.temporary` ran on this machine, and is gone."""
+    match = _TEMPORARY.fullmatch(name)
+    return match is not None and match["host"] == socket.gethostname() and not _alive(int(match["pid"]))
 
 
 def _alive(pid: int) -> bool:
