@@ -24,7 +24,7 @@ help:
 	@echo 'make setup   .venv, node_modules, the labextension, and chromium and git-lfs where apt-get may install them'
 	@echo 'make demo    run demo_notebooks/ top to bottom and write build/demo/*.html'
 	@echo 'make test    lint, then every test (JOBS=$(JOBS) processes)'
-	@echo 'make soak    the long form of what tests do in short: 1,000 random histories, every write point (hours)'
+	@echo 'make soak    the long form of what tests do in short: 1,000 random histories, every write point, 8 processes (hours)'
 	@echo 'make lint    ruff, mypy, import-linter, tsc, eslint, prettier'
 	@echo 'make lab     open JupyterLab on demo_notebooks/'
 	@echo 'make bench   measure us beside our peers (BENCH="..." for its options)'
@@ -99,7 +99,8 @@ test: lint $(OLDEST)
 	pytest tests/ui
 
 soak: setup
-	THETA_HISTORIES=$(or $(HISTORIES),1000) THETA_SOAK=1 pytest -n $(JOBS) tests/e2e/test_histories.py tests/e2e/test_killed.py
+	THETA_HISTORIES=$(or $(HISTORIES),1000) THETA_SOAK=1 pytest -n $(JOBS) tests/e2e/test_histories.py tests/e2e/test_killed.py \
+	  tests/e2e/test_together.py
 
 demo: setup
 	jupyter nbconvert --to html --execute --ExecutePreprocessor.timeout=900 --output-dir build/demo $(DEMOS)
