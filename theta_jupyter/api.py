@@ -42,6 +42,7 @@ from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
 
     from theta_jupyter import usage
     from theta_jupyter.board import Board
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from theta_jupyter.merges.plan import Plan
     from theta_jupyter.merges.threeway import Side
     from theta_jupyter.merging import Merge
+    from theta_jupyter.migration.report import Migration
     from theta_jupyter.scoring import Measure
     from theta_jupyter.upkeep import Checked, Collected, Usage
 
@@ -71,6 +73,10 @@ class Repository:
         Told how long work advances; see :data:`theta_jupyter.storage.pool.Progress`.
     bare
         Be content with a repository that has no work tree: for :meth:`du`, :meth:`gc` and :meth:`fsck`.
+    executor
+        Where tensors are measured (:meth:`diff`), merged (:meth:`merge`) and checked (:meth:`fsck`): any
+        :class:`concurrent.futures.Executor`, such as that of a cluster. Its processes must see the repository's folder.
+        None for threads of this process.
 
     Raises
     ------
@@ -78,8 +84,15 @@ class Repository:
         If ``path`` is not in a Git work tree.
     """
 
-    def __init__(self, path: PathLike = ".", progress: Progress = silent, *, bare: bool = False) -> None:
-        self.worktree = replace(Worktree.find(path, bare=bare), progress=progress)
+    def __init__(
+        self,
+        path: PathLike = ".",
+        progress: Progress = silent,
+        *,
+        bare: bool = False,
+        executor: Executor | None = None,
+    ) -> None:
+        self.worktree = replace(Worktree.find(path, bare=bare), progress=progress, executor=executor)
         unlock(self.worktree)
         self.progress = progress
 
@@ -215,6 +228,36 @@ class Repository:
                     TrackedFile(path, manifest.header.format, len(manifest.records), manifest.header.size, stored)
                 )
         return Files(tuple(found), tuple(attributes.patterns(self.worktree)))
+
+    def migrate(self, *patterns: str, branch: str = "", onto: str = "", dry_run: bool = False) -> Migration:
+        """Make a new branch with the history of another, and with its models tracked in every commit.
+
+        They may be in Git itself, in Git LFS, or kept by the published git-theta. Author, date and message of a commit
+        stay, and it keeps its id if no model is in it, or before it. What is there stays as it is: branches, tags, the
+        index, the work tree. The new branch is made last, so that nothing has happened if it is not made.
+
+        Parameters
+        ----------
+        patterns
+            Which files, as ``.gitattributes`` at the top would have them; if none, those with the usual endings, and
+            those of git-theta.
+        branch
+            Whose history, also of a tag or a commit; that of the current branch, if empty.
+        onto
+            What to call the new branch; ``theta/`` and the name of the other, if empty.
+        dry_run
+            Only say what would be done.
+
+        Raises
+        ------
+        RequestError
+            If there is nothing to migrate, or such a branch already.
+        MissingObjectError
+            If an object of Git LFS is neither here nor on any remote.
+        """
+        from theta_jupyter.migration.migrate import migrate
+
+        return migrate(self.worktree, patterns, branch, onto, self.progress, dry_run=dry_run)
 
     # Recording.
 
@@ -387,7 +430,7 @@ class Repository:
                 raise RequestError("a model takes the place of the new version: give one ref, or none")
             names = [self.worktree.relative(path) for path in paths]
             found = comparing.with_model(self.worktree, old, names, model, name, self.progress, tensors=tensors)
-            return found.exact(progress=self.progress) if exact else found
+            return found.exact(progress=self.progress, executor=self.worktree.executor) if exact else found
         if ".." in old and not new:
             old, _, new = old.partition("..")
             since, old, new = new.startswith("."), old or "HEAD", new.removeprefix(".") or "HEAD"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,10 @@ class Statistics:
     def __init__(self, worktree: Worktree) -> None:
         self._worktree = worktree
         self._open: dict[str, Checkpoint] = {}
+
+    def __reduce__(self) -> tuple[type[Statistics], tuple[Worktree]]:
+        """Elsewhere they are opened anew."""
+        return Statistics, (self._worktree,)
 
     def of(self, task: Task) -> dict[str, list[Version | None]]:
         """What they have for a tensor, by parameter."""
@@ -152,17 +157,22 @@ def blended(
     statistics.require(tasks)
     copies = max(room(find(task.strategy), len(task.models)) for task in tasks)
 
-    def make(task: Task) -> Made:
-        found = merged(worktree, task, statistics)
-        parts = [*task.models, *([task.base] if task.base else [])]
-        return Made(
-            view_of(task, found), found.data, bases_of(part.owner or part.record for part in parts), found.remark
-        )
-
-    found = compose("merging", make, tasks, lambda task: task.size, worktree.store, progress, copies=copies)
+    make, store = partial(_made, worktree, statistics), worktree.store
+    executor = worktree.executor
+    found = compose("merging", make, tasks, _size, store, progress, copies=copies, executor=executor)
     if remarks is not None:
         remarks += [f"{name}: {remark}" for name, (_, remark) in sorted(found.items()) if remark]
     return {name: record for name, (record, _) in found.items()}
+
+
+def _size(task: Task) -> int:
+    return task.size
+
+
+def _made(worktree: Worktree, statistics: Statistics, task: Task) -> Made:
+    found = merged(worktree, task, statistics)
+    parts = [*task.models, *([task.base] if task.base else [])]
+    return Made(view_of(task, found), found.data, bases_of(part.owner or part.record for part in parts), found.remark)
 
 
 def merged(worktree: Worktree, task: Task, statistics: Statistics) -> Blended:

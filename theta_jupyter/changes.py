@@ -194,7 +194,7 @@ def diff(
             files.append(found)
             pairs[path] = pair
     compared = Diff(*labels, tuple(files), _subject(worktree, new), pairs, _versions(worktree, old, new))
-    return compared.exact(progress=progress) if exact else compared
+    return compared.exact(progress=progress, executor=worktree.executor) if exact else compared
 
 
 EMPTY = "(nothing)"

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from theta_jupyter.errors import IntegrityError, ManifestError, MissingObjectError, ThetaError
@@ -24,6 +26,7 @@ from theta_jupyter.upkeep import Checked, Fault, Loss
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Node, Place, Record
@@ -128,11 +131,11 @@ def fsck(worktree: Worktree, *, every: bool = False, quick: bool = False, progre
     begin = roots(worktree) if every else Roots(blobs=tuple(stages))
     found = blobs(worktree, begin)
     sizes = {object_id: status.st_size for object_id, status in store.found()}
-    objects = _Objects(store, sizes, _damaged(store, sizes, progress))
+    objects = _Objects(store, sizes, _damaged(store, sizes, progress, worktree.executor))
     read = _Read()
     for blob, text in manifests(worktree, found, progress):
         _read(blob, text, objects, read, quick=quick)
-    _rebuild(read, objects, progress, quick=quick)
+    _rebuild(read, objects, progress, worktree.executor, quick=quick)
     missing = read.needed - sizes.keys()
     offered = _offered(worktree, missing | objects.damaged)
     there = {object_id for object_id in missing if offered.get(object_id)}
@@ -167,10 +170,10 @@ def fsck(worktree: Worktree, *, every: bool = False, quick: bool = False, progre
     )
 
 
-def _damaged(store: ObjectStore, sizes: Mapping[str, int], progress: Progress) -> set[str]:
+def _damaged(store: ObjectStore, sizes: Mapping[str, int], progress: Progress, executor: Executor | None) -> set[str]:
     """Objects whose bytes do not have their id as their hash."""
     names = sorted(sizes, key=lambda name: -sizes[name])
-    sound = each("checking objects", store.sound, names, sizes.__getitem__, progress)
+    sound = each("checking objects", store.sound, names, sizes.__getitem__, progress, executor=executor)
     # One that has been deleted meanwhile is not damaged.
     return {name for name, good in zip(names, sound, strict=True) if not good and store.path(name).exists()}
 
@@ -209,28 +212,18 @@ def _read(blob: str, text: bytes, objects: _Objects, read: _Read, *, quick: bool
             read.users.setdefault(key, []).append((version, name))
 
 
-def _rebuild(read: _Read, objects: _Objects, progress: Progress, *, quick: bool) -> None:
+def _rebuild(read: _Read, objects: _Objects, progress: Progress, executor: Executor | None, *, quick: bool) -> None:
     """Rebuild each record once, and note in its versions what cannot be; quick: only look at its objects."""
     # The longest first, so that no thread is left with it at the end.
     queue = sorted(read.records.items(), key=lambda item: -_size(item))
-
-    def one(item: tuple[_Key, Record]) -> _Reason | None:
-        key, record = item
-        suspects = objects.suspects(record.objects)
-        if quick:
-            return objects.blame(suspects, "") if suspects else None
-        try:
-            tensors.decode(record, objects.store, read.users[key][0][1])
-        except (IntegrityError, MissingObjectError) as error:
-            return objects.blame(suspects, error.message)
-        except ThetaError as error:
-            # An update that is not installed, for one.
-            return objects.blame(suspects, "") if suspects else _Reason(error.message, unknown=True)
-        # What only shares a damaged object with others stands; but an object of another size is nowhere taken for it.
-        strange = {p.object for p in record.objects if objects.sizes.get(p.object) != p.size}
-        return objects.blame(strange, "") if strange else None
-
-    for (key, _), reason in zip(queue, each("rebuilding", one, queue, _size, progress, copies=3), strict=True):
+    jobs = [_Job(record, read.users[key][0][1], _size((key, record))) for key, record in queue]
+    work = partial(_rebuilt, objects.store)
+    if quick:
+        outcomes: Iterable[_Outcome] = repeat(_Outcome(), len(jobs))
+    else:
+        outcomes = each("rebuilding", work, jobs, lambda job: job.size, progress, copies=3, executor=executor)
+    for (key, record), outcome in zip(queue, outcomes, strict=True):
+        reason = _judged(record, outcome, objects, quick=quick)
         if reason is None:
             continue
         if reason.unknown:
@@ -238,6 +231,45 @@ def _rebuild(read: _Read, objects: _Objects, progress: Progress, *, quick: bool)
             continue
         for version, name in read.users[key]:
             version.lost[name] = reason
+
+
+class _Job(NamedTuple):
+    """A record to be rebuilt, a name that it has, and the bytes of memory that it takes, but for copies of them."""
+
+    record: Record
+    name: str
+    size: int
+
+
+class _Outcome(NamedTuple):
+    """What became of it: why it failed, if it did, and whether the tensor is to blame or what is installed here."""
+
+    failure: str = ""
+    unknown: bool = False
+
+
+def _rebuilt(store: ObjectStore, job: _Job) -> _Outcome:
+    try:
+        tensors.decode(job.record, store, job.name)
+    except (IntegrityError, MissingObjectError) as error:
+        return _Outcome(error.message)
+    except ThetaError as error:
+        # An update that is not installed, for one.
+        return _Outcome(error.message, unknown=True)
+    return _Outcome()
+
+
+def _judged(record: Record, outcome: _Outcome, objects: _Objects, *, quick: bool) -> _Reason | None:
+    suspects = objects.suspects(record.objects)
+    if quick:
+        return objects.blame(suspects, "") if suspects else None
+    if outcome.failure and outcome.unknown and not suspects:
+        return _Reason(outcome.failure, unknown=True)
+    if outcome.failure:
+        return objects.blame(suspects, outcome.failure)
+    # What only shares a damaged object with others stands; but an object of another size is nowhere taken for it.
+    strange = {p.object for p in record.objects if objects.sizes.get(p.object) != p.size}
+    return objects.blame(strange, "") if strange else None
 
 
 def _size(item: tuple[_Key, Record]) -> int:

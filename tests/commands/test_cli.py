@@ -119,6 +119,7 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
     arguments = {
         "add": [["add"]],
         "branch": [["branch", "other"]],
+        "clone": [["clone", "../bare", "../lazy", "--lazy"]],
         "checkout": [["checkout", "--", MODEL], ["checkout", "other"], ["checkout", "-"]],
         "commit": [["commit", "-m", "two"]],
         "diff": [["diff"], ["diff", "HEAD~1", "-t", "b"], ["diff", "HEAD~1", "--exact"]],
@@ -132,6 +133,8 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
         "log": [["log"], ["log", "-n1", "HEAD", "--", MODEL]],
         "ls-files": [["ls-files"]],
         "merge": [["merge"], ["merge", "other"]],
+        "migrate": [],  # All is tracked already.
+        "prefetch": [["prefetch"], ["prefetch", "HEAD", "--include", "b", "--", MODEL]],
         "pull": [["pull", "--quiet"]],
         "push": [["push"]],
         "resolve": [],  # Nothing is in conflict.
@@ -146,11 +149,25 @@ def test_json_of_every_command(bare: Repo, capsys: pytest.CaptureFixture[str]) -
     assert sorted(arguments) == COMMANDS
     write(b=1)
     order = "status diff add commit diff show log history ls-files track untrack branch switch checkout push pull fetch"
-    for name in [*order.split(), "merge", "resolve", "strategies", "du", "gc", "fsck", "init", "install", "uninstall"]:
+    for name in [
+        *order.split(),
+        "prefetch",
+        "clone",
+        "merge",
+        "resolve",
+        "strategies",
+        "du",
+        "gc",
+        "fsck",
+        "init",
+        "install",
+    ]:
         for line in arguments[name]:
             if name == "diff" and "HEAD~1" in line and len(json.loads(_json(capsys, ["log"]))["commits"]) < 2:
                 continue
             assert isinstance(json.loads(_json(capsys, line)), dict)
+    for line in arguments["uninstall"]:
+        assert isinstance(json.loads(_json(capsys, line)), dict)
     assert bare.head("main")
 
 
@@ -194,7 +211,7 @@ def test_commands_are_defined_once_and_shared(repo: Repo) -> None:
     assert len({id(command.callback) for command in theta.commands.values()}) == len(theta.commands)
     assert set(COMMANDS) == {
         *("init", "install", "uninstall", "track", "untrack", "ls-files", "status", "add", "commit", "log", "diff"),
-        *("show", "history", "checkout", "switch", "branch", "push", "pull", "fetch"),
+        *("show", "history", "checkout", "switch", "branch", "push", "pull", "fetch", "prefetch", "clone", "migrate"),
         *("merge", "resolve", "strategies", "du", "gc", "fsck"),
     }
     assert repo.status() == ""

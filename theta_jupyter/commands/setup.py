@@ -1,4 +1,4 @@
-"""Setting up: init, install, uninstall, track, untrack, ls-files."""
+"""Setting up: init, install, uninstall, track, untrack, ls-files, migrate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from theta_jupyter.api import Repository
-from theta_jupyter.commands.base import PATHS, Session, as_json, theta
+from theta_jupyter.commands.base import PATHS, REF, Session, as_json, theta
 
 if TYPE_CHECKING:
     from theta_jupyter.results import Result
@@ -80,3 +80,22 @@ def untrack(session: Session, patterns: tuple[str, ...]) -> Result:
 def ls_files(session: Session) -> Result:
     """List tracked models and the patterns that track them."""
     return session.repository().files()
+
+
+@theta.command()
+@click.argument("patterns", nargs=-1, type=PATHS)
+@click.option(
+    "--branch", default="", metavar="NAME", type=REF, help="The branch to migrate, instead of the current one."
+)
+@click.option("--onto", default="", metavar="NAME", help="What to call the new branch, instead of theta/BRANCH.")
+@click.option("--dry-run", is_flag=True, help="Only say which files would be migrated.")
+@as_json
+@click.pass_obj
+def migrate(session: Session, patterns: tuple[str, ...], branch: str, onto: str, *, dry_run: bool) -> Result:
+    """Migrate a history that has models already, to a new branch.
+
+    There they are tracked, in every commit. Before, they may be in Git itself, in Git LFS, or kept by the published
+    git-theta. Everything that is there stays as it is. Patterns, in quotes, are those of .gitattributes at the top,
+    such as '*.bin'; without any, it is files with the usual endings, and those of git-theta.
+    """
+    return session.repository().migrate(*patterns, branch=branch, onto=onto, dry_run=dry_run)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from theta_jupyter.diffs.compare import TensorDiff, compare, with_exact
 from theta_jupyter.diffs.detail import Detail, look
@@ -16,7 +16,8 @@ from theta_jupyter.diffs.measure import Exact, measure
 from theta_jupyter.storage.pool import Progress, each, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
+    from concurrent.futures import Executor
 
     from theta_jupyter.storage.arrays import Checkpoint
     from theta_jupyter.storage.manifest import Manifest
@@ -45,6 +46,20 @@ class Side:
 
     manifest: Manifest
     tensors: Checkpoint
+
+
+class _Job(NamedTuple):
+    """A tensor to be measured, here or elsewhere: how its two versions are read, and of what types they are."""
+
+    before: Callable[[], memoryview]
+    after: Callable[[], memoryview]
+    dtype: str
+    old_dtype: str
+    size: int
+
+
+def _measured(job: _Job) -> Exact:
+    return measure(job.before(), job.after(), job.dtype, job.old_dtype)
 
 
 @dataclass(frozen=True)
@@ -78,9 +93,18 @@ class Pair:
         return self.measured(diffs, [diff.name for diff in islice(filter(self._is_quick, diffs), most)])
 
     def measured(
-        self, diffs: Iterable[TensorDiff], names: Collection[str] | None = None, progress: Progress = silent
+        self,
+        diffs: Iterable[TensorDiff],
+        names: Collection[str] | None = None,
+        progress: Progress = silent,
+        executor: Executor | None = None,
     ) -> tuple[TensorDiff, ...]:
         """Replace what is estimated, or not known, by what is measured; of the tensors named, or all.
+
+        Parameters
+        ----------
+        executor
+            Where to; None for threads of this process.
 
         Raises
         ------
@@ -97,15 +121,21 @@ class Pair:
         self.new.tensors.prefetch(diff.name for diff in chosen)
         # The largest first, so that no thread is left with it at the end.
         chosen.sort(key=lambda diff: -self._size(diff))
-        exacts = each("comparing", self.exact, chosen, self._size, progress, copies=3)
+        if not (self.old.tensors.portable and self.new.tensors.portable):
+            executor = None  # A model in memory is in the memory of this process.
+        jobs = map(self._job, chosen)
+        exacts = each("comparing", _measured, jobs, lambda job: job.size, progress, copies=3, executor=executor)
         return with_exact(found, dict(zip((diff.name for diff in chosen), exacts, strict=True)))
 
     def exact(self, diff: TensorDiff) -> Exact:
         """Read both versions of a tensor, and measure the change."""
+        return _measured(self._job(diff))
+
+    def _job(self, diff: TensorDiff) -> _Job:
         if self.old is None or self.new is None:
             raise ValueError("there is only one version")
-        before = self.old.tensors.raw(diff.old_name or diff.name)
-        return measure(before, self.new.tensors.raw(diff.name), diff.dtype, diff.old_dtype)
+        before, after = self.old.tensors.reader(diff.old_name or diff.name), self.new.tensors.reader(diff.name)
+        return _Job(before, after, diff.dtype, diff.old_dtype, self._size(diff))
 
     def detail(self, diff: TensorDiff) -> Detail:
         """Look at a tensor closely.

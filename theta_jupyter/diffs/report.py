@@ -19,6 +19,7 @@ from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from concurrent.futures import Executor
     from pathlib import Path
 
     import plotly.graph_objects as go
@@ -274,7 +275,13 @@ class Diff(Result):
                 return self._pair(file).detail(diff)
         raise RequestError(f"{file.path} has no tensor {tensor!r}", hint="names are in .to_pandas()")
 
-    def exact(self, tensors: Collection[str] | None = None, path: str = "", progress: Progress = silent) -> Diff:
+    def exact(
+        self,
+        tensors: Collection[str] | None = None,
+        path: str = "",
+        progress: Progress = silent,
+        executor: Executor | None = None,
+    ) -> Diff:
         """The same diff, measured instead of estimated.
 
         Parameters
@@ -283,13 +290,15 @@ class Diff(Result):
             Names of those to measure; all that changed, if None.
         path
             The file; all, if none is named.
+        executor
+            Where to read and measure; None for threads of this process.
         """
         if path:
             self.file(path)
         diff = self
         for file in self.files:
             if path in {"", file.path}:
-                measured = self._pair(file).measured(file.tensors, tensors, progress)
+                measured = self._pair(file).measured(file.tensors, tensors, progress, executor)
                 diff = diff.taking(file.path, {tensor.name: tensor for tensor in measured})
         return diff
 

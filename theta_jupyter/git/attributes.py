@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["ATTRIBUTES", "FILE", "patterns", "track", "untrack"]
+__all__ = ["ATTRIBUTES", "FILE", "added", "literal", "patterns", "patterns_of", "quoted", "track", "untrack"]
 
 FILE = ".gitattributes"
 ATTRIBUTES = "filter=theta diff=theta merge=theta -text"
@@ -30,7 +30,20 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def patterns(worktree: Worktree) -> list[str]:
     """Tracked patterns, as ``.gitattributes`` has them, unquoted."""
-    return [pattern for line in _lines(_read(worktree.top / FILE)) if (pattern := _ours(line)) is not None]
+    return patterns_of(_read(worktree.top / FILE))
+
+
+def patterns_of(text: str) -> list[str]:
+    """Patterns that a text of ``.gitattributes`` gives to the filter, unquoted."""
+    return [pattern for line in _lines(text) if (pattern := _ours(line)) is not None]
+
+
+def added(text: str, pattern: str) -> str:
+    """A text of ``.gitattributes`` with a line for a pattern, at its end; the same text if it has that line."""
+    wanted = {*ATTRIBUTES.split()}
+    if any(_ours(line) == pattern and wanted.issubset(line.split()) for line in _lines(text)):
+        return text
+    return text + ("\n" if text and not text.endswith("\n") else "") + f"{quoted(pattern)} {ATTRIBUTES}\n"
 
 
 def track(worktree: Worktree, *, path: str = "", pattern: str = "") -> bool:
@@ -47,7 +60,7 @@ def track(worktree: Worktree, *, path: str = "", pattern: str = "") -> bool:
         If another filter, such as Git LFS, already has one of the files, or another line denies us this one. The file
         is then as it was.
     """
-    wanted = _literal(path) if path else pattern
+    wanted = literal(path) if path else pattern
     if not wanted.strip() or "\0" in wanted or wanted.startswith("!"):
         raise RequestError(f"{wanted!r} is not a pattern that .gitattributes can hold")
     here = worktree.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0")[:-1]
@@ -57,10 +70,7 @@ def track(worktree: Worktree, *, path: str = "", pattern: str = "") -> bool:
         _refuse(path, before[path])
     if wanted in patterns(worktree):
         return False
-    _write(
-        worktree.top / FILE,
-        text + ("\n" if text and not text.endswith("\n") else "") + f"{_quote(wanted)} {ATTRIBUTES}\n",
-    )
+    _write(worktree.top / FILE, added(text, wanted))
     after = worktree.filters(files)
     taken = [name for name in files if after[name] == "theta" and before[name] not in {"", "theta"}]
     if taken or (path and after[path] != "theta"):
@@ -77,7 +87,7 @@ def track(worktree: Worktree, *, path: str = "", pattern: str = "") -> bool:
 
 def untrack(worktree: Worktree, pattern: str) -> bool:
     """Stop tracking a path or pattern, as :func:`patterns` or the user writes it; return whether it was tracked."""
-    names = {pattern, _literal(pattern)}
+    names = {pattern, literal(pattern)}
     text = _read(worktree.top / FILE)
     keep = [line for line in _lines(text) if _ours(line) not in names]
     if len(keep) == len(_lines(text)):
@@ -97,7 +107,8 @@ def _ours(line: str) -> str | None:
     return _unquote(match["pattern"]) if match and "filter=theta" in match["attributes"].split() else None
 
 
-def _literal(path: str) -> str:
+def literal(path: str) -> str:
+    """The pattern of one file, by its path from where the pattern stands."""
     return "/" + re.sub(r"([*?\[\\])", r"\\\1", path)
 
 
@@ -117,7 +128,8 @@ def _write(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _quote(pattern: str) -> str:
+def quoted(pattern: str) -> str:
+    """A pattern as a line of ``.gitattributes`` has it."""
     if re.search(r'[\s"#]', pattern) or not pattern.isprintable() or pattern.startswith("["):
         return '"' + "".join(_ESCAPES.get(sign, sign) for sign in pattern) + '"'
     return pattern

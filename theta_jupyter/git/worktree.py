@@ -24,6 +24,7 @@ from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
 
 __all__ = ["CHOICES", "LATER", "LAZY", "SKIP", "STAGES", "Worktree", "run", "shown"]
 
@@ -58,12 +59,19 @@ class Worktree:
         Git's folder for the repository, shared by all its work trees.
     progress
         Told how far objects have come from a remote, or gone to one, whatever the work that needs them.
+    executor
+        Where tensors are measured, merged and checked; None for threads of this process.
     """
 
     top: Path
     git_dir: Path
     common_dir: Path
     progress: Progress = field(default=silent, compare=False)
+    executor: Executor | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[type[Worktree], tuple[Path, Path, Path]]:
+        """Elsewhere it is the same folders, with nobody to tell."""
+        return Worktree, (self.top, self.git_dir, self.common_dir)
 
     @classmethod
     def find(cls, path: Path | str = ".", *, bare: bool = False) -> Worktree:

@@ -5,6 +5,7 @@ Nothing is read until a name is asked for, and then only what that tensor needs.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from theta_jupyter.storage.manifest import Manifest
+    from theta_jupyter.checkpoints.base import Span, View
+    from theta_jupyter.storage.manifest import Manifest, Record
     from theta_jupyter.storage.objects import ObjectStore
 
 __all__ = ["Checkpoint", "FileCheckpoint", "StoredCheckpoint", "as_array", "contiguous"]
@@ -44,6 +46,13 @@ class Checkpoint(Mapping[str, "npt.NDArray[Any]"]):
     def raw(self, name: str) -> memoryview:
         """The bytes of a tensor, in C order."""
         return contiguous(*self._read(self._known(name)))
+
+    portable = False
+    """Whether what :meth:`reader` gives can be called in another process."""
+
+    def reader(self, name: str) -> Callable[[], memoryview]:
+        """What reads the bytes of a tensor, in C order, when it is called."""
+        return functools.partial(self.raw, name)
 
     def is_here(self, name: str) -> bool:
         """Whether a tensor can be read without fetching anything."""
@@ -118,6 +127,14 @@ class StoredCheckpoint(Checkpoint):
         self.manifest, self._store, self._fetch = manifest, store, fetch
         self._chosen = names is not None
 
+    portable = True
+
+    def reader(self, name: str) -> Callable[[], memoryview]:
+        """As of any checkpoint; what is not here must be fetched by this one."""
+        if not self.is_here(name):
+            return super().reader(name)
+        return functools.partial(_stored, self.manifest.records[name], self.manifest.owner(name), self._store, name)
+
     def is_here(self, name: str) -> bool:
         """Whether every object of a tensor is in the repository."""
         return name in self._names and not self._store.missing(self._needs(name))
@@ -169,17 +186,35 @@ class FileCheckpoint(Checkpoint):
         super().__init__(what, _chosen(what, sorted(self._views), names))
         self.path, self._storages = path.absolute(), layout.storages
 
+    portable = True
+
+    def reader(self, name: str) -> Callable[[], memoryview]:
+        """As of any checkpoint."""
+        view = self._views[name]
+        return functools.partial(_of_file, self.path, self._version, self._storages[view.storage], view)
+
     def _read(self, name: str) -> tuple[memoryview, Any]:
         view = self._views[name]
-        span = self._storages[view.storage]
-        # Read, not mapped: a file cut short under a map would take the kernel down with it.
-        with self.path.open("rb") as file:
-            file.seek(span.start)
-            data = np.empty(span.size, np.uint8).data
-            count = file.readinto(data)
-            if count != span.size or _version(os.fstat(file.fileno())) != self._version:
-                raise RequestError(f"{self.path.name} was written to since it was loaded", hint="load it again")
-        return data, view
+        return _span(self.path, self._version, self._storages[view.storage]), view
+
+
+def _stored(record: Record, owner: Record, store: ObjectStore, name: str) -> memoryview:
+    return contiguous(decode(owner, store, name), record)
+
+
+def _of_file(path: Path, version: tuple[int, ...], span: Span, view: View) -> memoryview:
+    return contiguous(_span(path, version, span), view)
+
+
+def _span(path: Path, version: tuple[int, ...], span: Span) -> memoryview:
+    """Read a part of a file that must not have changed; not mapped: cut short, it would take the kernel with it."""
+    with path.open("rb") as file:
+        file.seek(span.start)
+        data = np.empty(span.size, np.uint8).data
+        count = file.readinto(data)
+        if count != span.size or _version(os.fstat(file.fileno())) != version:
+            raise RequestError(f"{path.name} was written to since it was loaded", hint="load it again")
+    return data
 
 
 def _version(stat: os.stat_result) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ clean filter would give it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from theta_jupyter.storage.snapshot import Bundler, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Executor
 
     from theta_jupyter.checkpoints.base import View
     from theta_jupyter.storage.manifest import Record
@@ -56,6 +58,7 @@ def compose(
     progress: Progress = silent,
     *,
     copies: int = 4,
+    executor: Executor | None = None,
 ) -> dict[str, tuple[Record, str]]:
     """Make tensors and store them, several at once.
 
@@ -67,6 +70,8 @@ def compose(
         Makes one.
     size, copies
         Bytes of an item, and how many times that is needed in memory while it is made.
+    executor
+        Where to; None for threads of this process.
 
     Returns
     -------
@@ -76,14 +81,9 @@ def compose(
     bundler = Bundler(store)
     found: dict[str, tuple[Record, str]] = {}
 
-    def one(item: T) -> tuple[str, Record, bytes, str]:
-        made = make(item)
-        stored = put(made.view, made.data, made.bases, store)
-        store.nearby.keep(stored.record.blake3, made.data)
-        return made.view.name, stored.record, stored.payload, made.remark
-
     ordered = sorted(items, key=lambda item: -size(item))  # The longest first, so that no thread is left with it.
-    for name, record, payload, remark in each(what, one, ordered, size, progress, copies=copies):
+    work = partial(_composed, make, store)
+    for name, record, payload, remark in each(what, work, ordered, size, progress, copies=copies, executor=executor):
         found[name] = record, remark
         if payload:
             bundler.add(name, payload)
@@ -93,3 +93,10 @@ def compose(
         nodes = (*bases, msgspec.structs.replace(last, place=place))
         found[name] = msgspec.structs.replace(record, nodes=nodes), remark
     return found
+
+
+def _composed(make: Callable[[T], Made], store: ObjectStore, item: T) -> tuple[str, Record, bytes, str]:
+    made = make(item)
+    stored = put(made.view, made.data, made.bases, store)
+    store.nearby.keep(stored.record.blake3, made.data)
+    return made.view.name, stored.record, stored.payload, made.remark

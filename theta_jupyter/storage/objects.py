@@ -49,6 +49,10 @@ class ObjectStore:
         self.nearby = nearby or Nearby()
         self._sound: set[str] = set()
 
+    def __reduce__(self) -> tuple[type[ObjectStore], tuple[Path]]:
+        """Elsewhere it is the same folder; what lies at hand is at hand here only."""
+        return ObjectStore, (self.root,)
+
     def path(self, object_id: str) -> Path:
         """Where an object lies, or would.
 

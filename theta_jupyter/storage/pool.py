@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
 __all__ = ["Progress", "each", "silent"]
 
@@ -40,8 +41,9 @@ def each(
     *,
     copies: int = 0,
     waiting: int = 0,
+    executor: Executor | None = None,
 ) -> Iterator[R]:
-    """Apply a function to every item in threads, and yield the results in order.
+    """Apply a function to every item in threads, or wherever an executor does, and yield the results in order.
 
     Parameters
     ----------
@@ -54,6 +56,9 @@ def each(
         should be small: up to :data:`WAITING` wait for their turn. Large items are best given first.
     waiting
         Threads beyond one for each processor, because so many wait for a disk at any time.
+    executor
+        Where to work instead; it is left running. Its memory is its own affair. If it works in other processes, they
+        must be able to read the repository, and function, items and results are pickled.
 
     Raises
     ------
@@ -73,8 +78,10 @@ def each(
     # Imported here: a filter that answers from its cache has no use for threads.
     from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-    workers = _workers() + waiting
-    pool = ThreadPoolExecutor(workers)
+    # For all we know, there is a cluster behind it.
+    workers = _workers() + waiting if executor is None else WAITING
+    most = IN_FLIGHT if executor is None else sys.maxsize
+    pool = executor or ThreadPoolExecutor(workers)
     running: dict[Future[R], int] = {}
     ordered: deque[Future[R]] = deque()
 
@@ -91,7 +98,7 @@ def each(
         for item in queue:
             own = size(item)
             while running and (
-                len(running) > workers or len(ordered) >= WAITING or copies * (sum(running.values()) + own) > IN_FLIGHT
+                len(running) > workers or len(ordered) >= WAITING or copies * (sum(running.values()) + own) > most
             ):
                 yield from settle()
             future = pool.submit(function, item)
@@ -100,7 +107,10 @@ def each(
         while running:
             yield from settle()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if executor is None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        else:
+            wait([future for future in running if not future.cancel()])
 
 
 def _workers() -> int:
