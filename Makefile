@@ -103,7 +103,8 @@ soak: setup
 	  tests/e2e/test_together.py
 
 demo: setup
-	jupyter nbconvert --to html --execute --ExecutePreprocessor.timeout=900 --output-dir build/demo $(DEMOS)
+	printf '%s\n' $(DEMOS) | xargs -n 1 -P $(JOBS) \
+	  jupyter nbconvert --to html --execute --ExecutePreprocessor.timeout=900 --output-dir build/demo
 	@echo
 	@echo 'Read them:  $(foreach demo,$(DEMOS),build/demo/$(notdir $(demo:.ipynb=.html)))'
 	@echo 'Live them:  make lab'

@@ -108,7 +108,7 @@ def _place(folder: Path) -> Repo:
 def _copy(template: Path, folder: Path) -> Repo:
     shutil.copytree(template, folder, dirs_exist_ok=True)
     found = Repo(folder / "work", folder / "home")
-    found.run("update-index", "-q", "--refresh")
+    found.settle()
     return found
 
 

@@ -57,7 +57,7 @@ def test_init_says_what_it_could_not_mend(repo: Repo, monkeypatch: pytest.Monkey
     repository, message = Repository.init()
     assert f"{MODEL} stays a manifest" in message.details[-1]
     assert [entry.state for entry in repository.status().entries] == ["manifest"]
-    assert "git theta fetch" in repository.status().text()
+    assert "weights come with: git theta checkout -- PATH" in repository.status().text()
 
 
 def test_install_and_uninstall(empty: Repo) -> None:

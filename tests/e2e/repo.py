@@ -16,6 +16,7 @@ import torch
 from safetensors.numpy import load, save
 
 from theta_jupyter.git import attributes, install
+from theta_jupyter.git.entries import note
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.storage.manifest import Manifest, parse
 
@@ -150,6 +151,15 @@ class Repo:
         """Track one file."""
         with self.environment():
             attributes.track(self.worktree, path=path)
+
+    def settle(self) -> None:
+        """Note every file as unchanged, after the repository was copied: git would read all of them again."""
+        with self.environment():
+            worktree = self.worktree
+            files = {
+                path: (stages[0], (self.top / path).stat()) for path, stages in worktree.index().items() if 0 in stages
+            }
+            note(worktree, files)
 
     def environment(self) -> _Environment:
         """Let code in this process see what git sees."""

@@ -15,7 +15,7 @@ from tests.e2e.world import World
 if TYPE_CHECKING:
     from pathlib import Path
 
-HISTORIES = int(os.environ.get("THETA_HISTORIES", "6"))
+HISTORIES = int(os.environ.get("THETA_HISTORIES", "4"))
 FIRST = int(os.environ.get("THETA_FIRST_HISTORY", "0"))
 
 

@@ -72,7 +72,7 @@ def _place(template: Path, folder: Path, verb: Verb) -> Repo:
     """A repository in which the verb may be done."""
     shutil.copytree(template, folder)
     repo = Repo(folder / "work", folder / "home")
-    repo.git("update-index", "-q", "--refresh")
+    repo.settle()
     work, head = verb.before
     if head != OLD:
         repo.commit(head, "ours")
