@@ -59,7 +59,7 @@ def test_status_of_every_state(repo: Repo) -> None:
     assert (found["changed.pt"].changed, found["changed.pt"].tensors) == (1, 5)
     assert found["changed.pt"].relative == pytest.approx(_relative("c", b=9), rel=1e-6)
     text = status.text()
-    for step in ("git theta commit", "git theta fetch", "git theta track untracked.safetensors"):
+    for step in ("git theta commit", "git theta checkout -- PATH", "git theta track untracked.safetensors"):
         assert step in text
 
 
