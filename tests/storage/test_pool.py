@@ -42,7 +42,13 @@ def test_results_come_in_order_however_long_they_take() -> None:
             second.set()
         return item
 
-    assert list(each("waiting", work, [0, 1], same)) == [0, 1]
+    assert list(each("waiting", work, [0, 1], lambda _: pool.SMALL)) == [0, 1]
+
+
+def test_small_items_are_worked_on_here() -> None:
+    """Threads would wait for each other more than they work."""
+    found = set(each("looking", lambda _: threading.current_thread(), range(100), lambda _: pool.SMALL - 1))
+    assert found == {threading.current_thread()}
 
 
 def test_an_exception_drops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +63,7 @@ def test_an_exception_drops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found: list[int] = []
     with pytest.raises(KeyError):
-        found.extend(each("failing", work, range(1000), lambda _: 1))
+        found.extend(each("failing", work, range(1000), lambda _: pool.SMALL))
     assert found == [0, 1, 2]
     assert len(begun) < 100
 

@@ -23,6 +23,8 @@ R = TypeVar("R")
 IN_FLIGHT = 768 << 20
 """Bytes of tensors being worked on at once, unless a single one is larger."""
 
+SMALL = 1 << 16
+"""Bytes of an item, on average, below which threads would mostly wait for each other."""
 
 WAITING = 256
 """Results that may wait for an earlier one."""
@@ -68,10 +70,11 @@ def each(
     """
     queue = list(items)
     total, done = sum(map(size, queue)), 0
-    if len(queue) < 2:
+    if len(queue) < 2 or (executor is None and total < SMALL * len(queue)):
         for item in queue:
             result = function(item)
-            progress(what, total, total)
+            done += size(item)
+            progress(what, done, total)
             yield result
         return
 

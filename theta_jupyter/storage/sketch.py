@@ -87,9 +87,8 @@ def summarize(data: memoryview, dtype: str) -> Summary | None:
     """
     with fixed_arithmetic():
         size = len(data) * 8 // DTYPES[dtype].bits * DTYPES[dtype].words
-        folded = np.zeros(_FOLD)
-        totals = np.zeros(_FOLD)
-        squares = np.zeros(_FOLD)
+        # Of a small tensor most sums would be zero, and adding them up would take most of the time.
+        folded, totals, squares = (np.zeros(min(size, _FOLD)) for _ in range(3))
         largest, not_finite = 0.0, 0
         for start, values in _blocks(data, dtype):
             block = values
@@ -235,7 +234,7 @@ def total(values: npt.NDArray[np.float64]) -> float:
 
 def _buckets(folded: npt.NDArray[np.float64]) -> Sketch | None:
     rows = np.zeros(1 << 16)
-    rows[_permutation()] = folded
+    rows[_permutation()[: folded.size]] = folded
     table = rows.reshape(-1, BUCKETS)
     while len(table) > 1:
         table = table[: len(table) // 2] + table[len(table) // 2 :]
