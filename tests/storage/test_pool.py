@@ -15,6 +15,12 @@ from theta_jupyter.storage.pool import each
 Told = list[tuple[str, int, int]]
 
 
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the items of these tests are."""
+    monkeypatch.setattr(pool, "SMALL", 0)
+
+
 def same(item: int) -> int:
     return item
 
@@ -42,12 +48,13 @@ def test_results_come_in_order_however_long_they_take() -> None:
             second.set()
         return item
 
-    assert list(each("waiting", work, [0, 1], lambda _: pool.SMALL)) == [0, 1]
+    assert list(each("waiting", work, [0, 1], same)) == [0, 1]
 
 
-def test_small_items_are_worked_on_here() -> None:
+def test_small_items_are_worked_on_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads would wait for each other more than they work."""
-    found = set(each("looking", lambda _: threading.current_thread(), range(100), lambda _: pool.SMALL - 1))
+    monkeypatch.setattr(pool, "SMALL", 1000)
+    found = set(each("looking", lambda _: threading.current_thread(), range(100), lambda _: 999))
     assert found == {threading.current_thread()}
 
 
@@ -63,7 +70,7 @@ def test_an_exception_drops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found: list[int] = []
     with pytest.raises(KeyError):
-        found.extend(each("failing", work, range(1000), lambda _: pool.SMALL))
+        found.extend(each("failing", work, range(1000), lambda _: 1))
     assert found == [0, 1, 2]
     assert len(begun) < 100
 
