@@ -11,8 +11,6 @@ import os
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from theta_jupyter.answers import Entry, Status, entry_of
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.diffs.pair import Pair
@@ -23,6 +21,7 @@ from theta_jupyter.git.known import Known
 from theta_jupyter.git.roads import mapped, store
 from theta_jupyter.results import size_text
 from theta_jupyter.sides import file_diff, stored_side
+from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -107,7 +106,7 @@ def text_of(
     known = _Anew(worktree, path, origin) if origin or said else Known(worktree, path)
     known.said = said or {}
     with mapped(file) as data:
-        digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
+        digest = hashed(data)
         seen = known.content(digest)
         return seen.manifest if seen else store(worktree, known, data, digest, progress)
 

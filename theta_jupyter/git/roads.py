@@ -12,8 +12,6 @@ import re
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from blake3 import blake3
-
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import ManifestError, MissingObjectError, ThetaError, TransferError
 from theta_jupyter.git.entries import note
@@ -21,6 +19,7 @@ from theta_jupyter.git.install import ensure_hooks
 from theta_jupyter.git.known import remember
 from theta_jupyter.git.transfer import fetch_missing
 from theta_jupyter.storage import snapshot
+from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.snapshot import owners_of
@@ -59,7 +58,7 @@ def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progr
         if _passes(text, known):
             return text
     manifest = snapshot.take(data, known, worktree.store, progress)
-    if blake3(data, max_threads=blake3.AUTO).hexdigest() != digest:
+    if hashed(data) != digest:
         # Remembered, this manifest would come back for content that it is not of.
         raise ThetaError("the file was changed while it was being stored", hint="add it again when it is complete")
     text = known.text_of(manifest) or dump(manifest)
@@ -145,7 +144,7 @@ def _fill(manifest: Manifest, worktree: Worktree, descriptor: int, text: bytes, 
     try:
         with memoryview(area) as view:
             snapshot.restore(manifest, worktree.store, view, progress)
-            digest = blake3(view, max_threads=blake3.AUTO).hexdigest()
+            digest = hashed(view)
     finally:
         # Whatever stopped it may still look at it; then it goes with the last of them.
         with suppress(BufferError):

@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from blake3 import blake3
-
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.git import commits
 from theta_jupyter.git.commits import Commit
@@ -22,6 +20,7 @@ from theta_jupyter.migration import attributes
 from theta_jupyter.migration.ancestry import Ancestry
 from theta_jupyter.migration.files import opened
 from theta_jupyter.storage import snapshot
+from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import OPAQUE, dump, parse
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -183,7 +182,7 @@ class Rewriter:
                 self.progress("migrating", self._done + source.size * done // max(total, 1), self._total)
 
         with opened(self.worktree, source, path) as data:
-            digest = blake3(data, max_threads=blake3.AUTO).hexdigest()
+            digest = hashed(data)
             recalled = known.content(digest)
             if recalled:
                 text, manifest = recalled.manifest, parse(recalled.manifest)
