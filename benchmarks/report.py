@@ -294,6 +294,8 @@ Each line is judged by the worst of what belongs to it.
   fine-tunes of a layer would rest on the base (0.83 of raw) and two deltas (0.57 each), 1.97 in all; a bfloat16 copy
   on a base of 1.66 times its size. Where the sum is smaller, as for embeddings and for models in bfloat16, such a
   tensor costs nothing.
+- **Bytes to fetch, on average.** A version of dense layers alone, as in the 200 commits, rests on a base of 0.83 of
+  raw and a difference of 0.58. With embeddings, of which few rows change, it is 1.1.
 - **2 GB.** Adding is bound by the processors: 19 seconds of their time for a first version, of which 6 are the
   kernel's, for memory and files; the rest is coding and sketches, in about equal parts. Two threads on these two
   processors, which share their caches, do hardly more than one. Where 2 of 16 layers have changed it is 8 seconds: 1.5

@@ -213,6 +213,8 @@ def _growth(parts: Mapping[str, Part]) -> Iterator[Goal]:
         window = min(WINDOW, len(labels) // 2)
         time, memory = {}, {}
         for road in ROADS:
+            if not any(road in part.seconds(label) for label in labels):
+                continue  # Nobody has gone it.
             early, late = (
                 median([part.seconds(label)[road] for label in of if road in part.seconds(label)])
                 for of in (labels[:window], labels[-window:])
@@ -227,6 +229,7 @@ def _growth(parts: Mapping[str, Part]) -> Iterator[Goal]:
         (count, parts.get(name)) for count, name in ((1e3, "tensors-1k"), (1e4, "tensors-10k"), (1e5, "tensors-100k"))
     ]
     known = [(count, part) for count, part in sizes if part is not None]
+    most = max((count for count, _ in known), default=1e5)
     time, memory = {}, {}
     for (few, before), (many, after) in pairwise(known):
         for road in ROADS:
@@ -238,8 +241,8 @@ def _growth(parts: Mapping[str, Part]) -> Iterator[Goal]:
             if old_held and new_held and old_held.anonymous:
                 of_road = f"{road}, {few:,.0f} to {many:,.0f}"
                 memory[of_road] = new_held.anonymous / old_held.anonymous / (many / few)
-    yield _at_most("time per tensor, up to 100,000 tensors", FLAT, time, "times", "linear: ")
-    yield _at_most("memory per tensor, up to 100,000 tensors", FLAT, memory, "times", "linear: ")
+    yield _at_most(f"time per tensor, up to {most:,.0f} tensors", FLAT, time, "times", "linear: ")
+    yield _at_most(f"memory per tensor, up to {most:,.0f} tensors", FLAT, memory, "times", "linear: ")
 
 
 def _at_most(what: str, limit: float, found: Mapping[str, float], unit: str, words: str = "") -> Goal:
