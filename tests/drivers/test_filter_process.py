@@ -109,7 +109,7 @@ class Talk:
             serve(self.source, sink)
         sink.seek(0)
         assert pktline.read_list(sink) == ["git-filter-server", "version=2"]
-        assert pktline.read_list(sink) == ["capability=clean", "capability=smudge", "capability=delay"]
+        assert pktline.read_list(sink) == ["capability=clean", "capability=smudge"]
         found: list[bytes | None] = []
         while sink.tell() < len(sink.getvalue()):
             status = pktline.read_list(sink)

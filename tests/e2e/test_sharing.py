@@ -101,37 +101,6 @@ def test_clone_with_a_global_install(repo: Repo, remote: Repo) -> None:
         (repo.home / ".gitconfig").unlink()
 
 
-def test_several_models_come_in_one_batch(repo: Repo, remote: Repo) -> None:
-    """By plain git, which hands over one file at a time, and waits."""
-    repo.git("theta", "track", "*.safetensors")
-    for name in ("deep/one.safetensors", "two.safetensors", "with space é.safetensors"):
-        repo.write(safetensors(a=len(name)), name)
-    repo.commit()
-    repo.git("push", "--quiet", "origin", "main")
-    clone = remote.clone("clone")
-    clone.install()
-    trace = repo.top.parent / "trace"
-    for path in clone.top.rglob("*.safetensors"):
-        path.unlink()
-    clone.git("checkout", "--quiet", "--", ".", env={"GIT_TRACE": str(trace)})
-    assert trace.read_text().count("exec: git-lfs fetch") == 1
-    clone.check(safetensors(a=len("two.safetensors")), "two.safetensors")
-    clone.check(safetensors(a=len("with space é.safetensors")), "with space é.safetensors")
-    clone.check(FIRST)
-    # What one of them lacks is the loss of that one.
-    shutil.rmtree(clone.theta / "objects")
-    lost = repo.manifest("HEAD:two.safetensors").records["a"].nodes[-1].place.object
-    [path] = (remote.top / "theta/objects").glob(f"??/??/{lost}")
-    path.unlink()
-    for path in clone.top.rglob("*.safetensors"):
-        path.unlink()
-    done = clone.run("checkout", "--", ".")
-    assert done.returncode == 0
-    assert b"theta: two.safetensors: " in done.stderr
-    assert clone.read("two.safetensors") == repo.text("HEAD:two.safetensors")
-    clone.check(FIRST)
-
-
 def test_checkout_in_a_repository_that_was_only_fetched(repo: Repo, remote: Repo) -> None:
     """HEAD names no commit yet while smudge runs."""
     repo.git("push", "--quiet", "origin", "main")

@@ -10,14 +10,12 @@ only if objects cannot be written, or when it is handed a manifest with conflict
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 from theta_jupyter.drivers import pktline
-from theta_jupyter.drivers.delayed import Delayed
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -58,8 +56,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     # Written without a look at what Git asked for: version 2 is the only one there is.
     pktline.write_list(sink, ["git-filter-server", "version=2"])
     pktline.read_list(source)
-    pktline.write_list(sink, ["capability=clean", "capability=smudge", "capability=delay"])
-    worktree, delayed = None, Delayed()
+    pktline.write_list(sink, ["capability=clean", "capability=smudge"])
+    worktree = None
     while True:
         request = dict(line.partition("=")[::2] for line in pktline.read_list(source))
         from theta_jupyter.git.worktree import Worktree
@@ -67,31 +65,18 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         if worktree is None:
             worktree = Worktree.find(bare=True)
             worktree.store.sweep()
-        if request.get("command") == "list_available_blobs":
-            pktline.write_list(sink, [f"pathname={path}" for path in delayed.available(worktree)])
-            pktline.write_list(sink, ["status=success"])
-            continue
-        _answer(request, worktree, delayed, source, sink)
+        _answer(request.get("command", ""), request.get("pathname", ""), worktree, source, sink)
 
 
-def _answer(request: dict[str, str], worktree: Worktree, delayed: Delayed, source: BinaryIO, sink: BinaryIO) -> None:
+def _answer(command: str, path: str, worktree: Worktree, source: BinaryIO, sink: BinaryIO) -> None:
     from theta_jupyter.drivers.content import Content
     from theta_jupyter.git.worktree import shown
 
-    command, path = request.get("command", ""), request.get("pathname", "")
-    with contextlib.ExitStack() as stack:
-        content = stack.enter_context(Content(worktree, path if command == "clean" else ""))
+    with Content(worktree, path if command == "clean" else "") as content:
         content.receive(pktline.read_packets(source))
-        if command == "smudge" and not content.view:
-            text = delayed.take(path)
-            content = stack.enter_context(Content.of(worktree, text)) if text else content
         try:
             if content.failure is not None:
                 raise content.failure
-            may_wait = command == "smudge" and "can-delay" in request and _is_wanted(worktree, content)
-            if may_wait and delayed.puts_off(worktree, path, bytes(content.view)):
-                pktline.write_list(sink, ["status=delayed"])
-                return
             answer = {"clean": clean, "smudge": smudge}[command](worktree, path, content)
         except Exception as error:  # noqa: BLE001 - whatever it is, Git gets an answer and the user a sentence
             warn(f"cannot {VERB.get(command, shown(command))} {shown(path)}: {error}")
@@ -119,7 +104,14 @@ def clean(worktree: Worktree, path: str, content: Content) -> Content:
 
 def smudge(worktree: Worktree, path: str, content: Content) -> Content:
     """Turn a manifest into the file, or pass on what is none."""
-    if not _is_wanted(worktree, content):
+    from theta_jupyter.git.worktree import LATER
+
+    if (
+        os.environ.get(LATER) == "1"
+        or bytes(content.view[:15]) != b"theta manifest "
+        or len(content.view) > MAX_MANIFEST
+        or worktree.is_lazy
+    ):
         return content.again()
     try:
         from theta_jupyter.drivers.content import Content
@@ -131,18 +123,6 @@ def smudge(worktree: Worktree, path: str, content: Content) -> Content:
 
         warn(f"{shown(path)}: {error}")
         return content.again()
-
-
-def _is_wanted(worktree: Worktree, content: Content) -> bool:
-    """Whether a file is to be put in the place of this, which is then a manifest, for all we know."""
-    from theta_jupyter.git.worktree import LATER
-
-    return (
-        os.environ.get(LATER) != "1"
-        and bytes(content.view[:15]) == b"theta manifest "
-        and len(content.view) <= MAX_MANIFEST
-        and not worktree.is_lazy
-    )
 
 
 def warn(message: str) -> None:
