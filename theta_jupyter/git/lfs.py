@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.pool import Progress
 
-__all__ = ["fetch_pointers", "pointer_commit", "push_objects", "push_pointers"]
+__all__ = ["fetch_pointers", "pointer_commit", "push_objects", "push_pointers", "require"]
 
 _HINT = "install git-lfs (Debian: apt-get install git-lfs) and try again"
-_LFS = (
+_OURS = (
     *("-c", "lfs.storage=theta"),
     # What is missing is to be said; and locks are for files.
     *("-c", "lfs.allowincompletepush=false", "-c", "lfs.locksverify=false"),
-    "lfs",
 )
 
 
@@ -55,8 +54,13 @@ def push_pointers(worktree: Worktree, remote: str, commit: str) -> None:
     _run(worktree, ["push", remote, commit], _Told("sending", {}, silent))
 
 
-def fetch_pointers(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
+def fetch_pointers(worktree: Worktree, remote: str, objects: Mapping[str, int], *, ours: bool = True) -> None:
     """Fetch objects in one batch.
+
+    Parameters
+    ----------
+    ours
+        Whether they go where ours lie; else, where those of LFS itself do.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def fetch_pointers(worktree: Worktree, remote: str, objects: Mapping[str, int]) 
     """
     # Whatever the user has told LFS to leave out is about files of LFS.
     args = ["fetch", "--include=*", "--exclude=", remote, pointer_commit(worktree, objects)]
-    _run(worktree, args, _Told("fetching", objects, worktree.progress))
+    _run(worktree, args, _Told("fetching", objects, worktree.progress), ours=ours)
 
 
 def pointer_commit(
@@ -126,9 +130,20 @@ class _Told:
         self.progress(self.what, min(sum(self._come.values()), self.total), self.total)
 
 
-def _run(worktree: Worktree, args: list[str], told: _Told, data: str = "") -> None:
+def require() -> None:
+    """Check that there is a git-lfs.
+
+    Raises
+    ------
+    TransferError
+        If there is none.
+    """
     if shutil.which("git-lfs") is None:
         raise TransferError("git-lfs is not installed, and objects travel with it", hint=_HINT)
+
+
+def _run(worktree: Worktree, args: list[str], told: _Told, data: str = "", *, ours: bool = True) -> None:
+    require()
     # In a filter or a hook nobody can answer a question.
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"} if not os.isatty(2) else {}
     # Literal path specs are ours; LFS has its own ideas.
@@ -138,7 +153,14 @@ def _run(worktree: Worktree, args: list[str], told: _Told, data: str = "") -> No
         told.path.touch()
         env["GIT_LFS_PROGRESS"] = str(told.path)
     try:
-        worktree.git(*_LFS, *args, data=data.encode(), env=env, meanwhile=told.look if told.path else None)
+        worktree.git(
+            *(_OURS if ours else ()),
+            "lfs",
+            *args,
+            data=data.encode(),
+            env=env,
+            meanwhile=told.look if told.path else None,
+        )
     except GitError as error:
         raise TransferError(f"git lfs {args[0]} failed: {error.message}") from None
     finally:

@@ -7,14 +7,12 @@ into the same place, by their ids, because git-theta names objects of LFS and wr
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from theta_jupyter.errors import GitError, RequestError, TransferError
-from theta_jupyter.git.lfs import pointer_commit
+from theta_jupyter.errors import RequestError, TransferError
+from theta_jupyter.git import lfs
 from theta_jupyter.git.transfer import remotes
 
 if TYPE_CHECKING:
@@ -88,15 +86,12 @@ def fetch(worktree: Worktree, objects: Mapping[str, int]) -> dict[str, int]:
     """
     left = missing(worktree, objects)
     names = remotes(worktree) if left else []
-    if names and shutil.which("git-lfs") is None:
-        raise TransferError(f"{len(left)} objects of Git LFS are not here", hint="install git-lfs, and try again")
-    quiet = {} if os.isatty(2) else {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"}
+    if names:
+        lfs.require()
     for remote in names:
-        args = ("fetch", "--include=*", "--exclude=", remote, pointer_commit(worktree, left))
         # One that lacks some of them may have sent the others.
-        with contextlib.suppress(GitError):
-            # Literal path specs are ours; LFS has its own ideas.
-            worktree.git("lfs", *args, env={"GIT_LITERAL_PATHSPECS": "0", **quiet})
+        with contextlib.suppress(TransferError):
+            lfs.fetch_pointers(worktree, remote, left, ours=False)
         left = missing(worktree, left)
         if not left:
             break

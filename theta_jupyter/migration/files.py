@@ -115,16 +115,8 @@ def _sound(worktree: Worktree, source: Source, oid: str) -> Path:
 
 
 def _stream(worktree: Worktree, blob: str, path: Path) -> None:
-    with (
-        path.open("wb") as file,
-        subprocess.Popen(
-            ["git", "cat-file", "blob", blob], cwd=worktree.top, stdout=file, stderr=subprocess.PIPE
-        ) as process,
-    ):
-        try:
-            _, complaint = process.communicate()
-        except BaseException:
-            process.kill()
-            raise
+    with path.open("wb") as file:
+        command = ["git", "cat-file", "blob", blob]
+        process = subprocess.run(command, cwd=worktree.top, stdout=file, stderr=subprocess.PIPE, check=False)
     if process.returncode:
-        raise GitError(complaint.decode(errors="replace").strip() or f"blob {blob[:12]} cannot be read")
+        raise GitError(process.stderr.decode(errors="replace").strip() or f"blob {blob[:12]} cannot be read")
