@@ -523,11 +523,11 @@ class Repository:
             and the file is staged. Where nothing can be mixed, the file is taken as a whole, and the message says what
             is not in it. (``git checkout --ours`` always takes the whole file.)
         """
-        from theta_jupyter.settling import settle
-
         names = [self.worktree.relative(path) for path in paths]
         left: list[str] = []
         if side:
+            from theta_jupyter.settling import settle
+
             if ref or not names:
                 raise RequestError(f"--{side} needs paths, and no ref", hint=f"git theta checkout --{side} -- PATH")
             first, *rest = [settle(self.worktree, name, side, self.progress) for name in names]

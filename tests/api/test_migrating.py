@@ -496,6 +496,8 @@ def check_theirs(repo: Repo, expected: Path) -> None:
 def test_a_history_that_git_theta_makes_now(plain: Repo) -> None:
     venv = Path(__file__).parents[2] / "build/bench/peers/git-theta"
     if not (venv / "bin/git-theta-filter").exists():
+        # It needs old versions of what we need, so it has an environment of its own, which only the benchmark makes.
+        # What it once wrote is in git_theta.tar.xz, and read by the tests above on every machine.
         pytest.skip("git-theta is not installed")
     folder = plain.top.parent / "theirs"
     git_theta.record(folder, venv)

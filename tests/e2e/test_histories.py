@@ -25,6 +25,6 @@ def test_nothing_is_lost(tmp_path: Path, seed: int) -> None:
     try:
         world.live(20)
         world.check()
-    except BaseException as error:
+    except BaseException as error:  # Also an interrupt, or a timeout: told what has happened, and raised again.
         error.add_note("\n".join([f"history {seed}:", *world.told]))
         raise

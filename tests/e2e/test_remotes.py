@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.e2e.host import Host, serving
 from tests.e2e.repo import MODEL, Repo, safetensors
+from theta_jupyter import Repository
 from theta_jupyter.git.transfer import POINTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
 FIRST, SECOND, THIRD = safetensors(), safetensors(b=1, wide=2), safetensors(b=1, wide=2, c=3)
 
@@ -245,6 +248,37 @@ def test_a_fetch_that_goes_wrong(repo: Repo, origin: Repo, host: Host, fault: st
     host.path(lost).write_bytes(content)
     clone.git("theta", "checkout", "--", MODEL)
     clone.check(FIRST)
+
+
+def test_a_fetch_that_is_given_up(repo: Repo, origin: Repo, host: Host) -> None:
+    """Whoever is told how far it is may end it: then git and git-lfs end, too, and the next time heals."""
+    repo.git("config", "lfs.url", host.url)
+    repo.git("push", "--quiet", "origin", "main")
+    clone = _clone(origin, "clone", lfs_url=host.url)
+    stall = _stall(host)
+    host.faults += [lambda e, s: stall(e, s) if e["REQUEST_METHOD"] == "GET" else None] * 9
+
+    def give_up(what: str, _done: int, _total: int) -> None:
+        assert what == "fetching"
+        raise KeyboardInterrupt
+
+    with clone.environment():
+        repository = Repository(clone.top, give_up)
+        with pytest.raises(KeyboardInterrupt):
+            repository.prefetch()
+    at_work = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"]) if _is_in(process, clone.top)]
+    assert at_work == []
+    assert not list((clone.theta / "tmp").iterdir())
+    host.over.set()
+    host.faults.clear()
+    clone.git("theta", "checkout", "--", MODEL)
+    clone.check(FIRST)
+
+
+def _is_in(process: psutil.Process, folder: Path) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.mark.parametrize("fault", ["refuses", "babbles"])

@@ -381,7 +381,7 @@ def _ended(
                     data = None  # What is left of it goes on being sent.
                     if meanwhile:
                         meanwhile()
-        except BaseException:
+        except BaseException:  # An interruption above all: whoever gives up must not leave git at work.
             # Not killed at once: git ends what it has started, too.
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
