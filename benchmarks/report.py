@@ -364,7 +364,8 @@ Each line is judged by the worst of what belongs to it.
   conflict: theirs and the base are read from the store, ours from the work tree; the result is computed, stored,
   checked out and committed. Copying the three files by `cp` stands beside it, in turn with it. Memory is `anonymous`.
 - The panel is measured in JupyterLab and Chromium: from the end of the last answer that a view needs to the first
-  frame that shows it, and the longest stretch without a frame in two seconds of scrolling.
+  frame that shows it, and the longest stretch without a frame in two seconds of scrolling. The first frame of a diff
+  has its table and summary; the heatmap comes after it.
 - A handshake lasts from the start of the filter process to the last word of its capabilities; median of 20.
 
 ## Run it

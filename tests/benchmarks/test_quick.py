@@ -42,6 +42,7 @@ FACTS = {
     "panel, panel, 100 commits: from its data to the first frame",
     "panel, scrolling the history, 100 commits: longest without a frame",
     "panel, diff, 100 tensors: from its data to the first frame",
+    "panel, the heatmap of the diff, 100 tensors: from its data to the frame that shows it",
     "panel, scrolling the tensors, 100 tensors: longest without a frame",
 }
 
