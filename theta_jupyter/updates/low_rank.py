@@ -46,6 +46,8 @@ _LEFT_OVER = 9.0
 """What directions do not explain may be so many times what rounding does."""
 _GAP = 2.0
 """Directions end where the next explains so many times less; if nowhere, where noise begins."""
+_SHARE = 0.5
+"""What directions explain is at least this share of the change: rounding to few bits has directions, too."""
 _ABOVE = 1.15
 """A direction counts if it is so many times the largest that noise would have."""
 
@@ -171,7 +173,8 @@ def _expected(change: _Change) -> int | None:
     rank = _gap(values[: int(np.count_nonzero(values > edge)) + 1])
     rest = float(values[rank:].sum()) / difference.size
     few = rank <= min(MAX_RANK - _EXTRA, len(difference) // 2, min(change.rows, change.columns) // 4)
-    return rank if rank > 0 and few and rest <= _LEFT_OVER * noise else None
+    told = float(values[:rank].sum()) >= _SHARE * float(values.sum())
+    return rank if rank > 0 and few and told and rest <= _LEFT_OVER * noise else None
 
 
 def _is_full(gram: npt.NDArray[Any], noise: float) -> bool:
