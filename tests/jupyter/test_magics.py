@@ -61,6 +61,25 @@ def test_the_value_is_the_result(shell: InteractiveShell) -> None:
     assert value(shell, "%theta diff {ref} --json")["old"] == "HEAD~1"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('-m "fix #3"  # the third', "fix #3"),
+        ("-m fix#3 # 'the third", "fix#3"),
+        (r"-m fix\ #3", "fix #3"),
+        ("-m '#'# -m", None),
+        ('-m "a \\" #" #', 'a " #'),
+        ("# -m what", None),
+    ],
+)
+def test_a_line_may_end_in_a_comment(shell: InteractiveShell, line: str, message: str | None) -> None:
+    if message is None:
+        with pytest.raises(UsageError):
+            value(shell, f"%theta commit {line}")
+    else:
+        assert value(shell, f"%theta commit {line}").subject == message
+
+
 def test_what_it_shows(shell: InteractiveShell) -> None:
     formats, _ = shell.display_formatter.format(value(shell, "%theta diff"))  # type: ignore[union-attr]  # there is one
     assert "<img alt=" in formats["text/html"]

@@ -69,7 +69,7 @@ def diff(
 
     Without refs, the last commit is compared with the files as they are now; with one, that commit is; with two
     (OLD NEW, or OLD..NEW), they are compared with each other. OLD...NEW shows what NEW changed since it parted from
-    OLD. Two files, one of which may be REF:PATH, are compared whether they are tracked or not.
+    OLD. Two files are compared with each other if one is REF:PATH, or is not tracked.
     """
     from theta_jupyter.comparing import compare, is_side
 

@@ -37,6 +37,8 @@ __all__ = ["complete", "register", "run"]
 
 _WIDGETS = "theta_jupyter.jupyter.widgets"
 """Imported with the first widget that is shown."""
+_COMMENT = re.compile(r"""((?:\\.|"(?:\\.|[^"\\])*"|'[^']*'|(?:(?<=\S)|(?<=\\\s))\#|[^\\"'#])*+)\#""", re.DOTALL)
+"""A line up to a comment: a ``#`` that begins a word, and stands in no quotes."""
 _LINE = re.compile(r"\s*(?:(?:[^=%]*=\s*)?%)?theta\s+(.*)", re.DOTALL)
 
 
@@ -46,7 +48,7 @@ def run(shell: InteractiveShell, line: str) -> Any:
     Parameters
     ----------
     line
-        What stands behind ``%theta``.
+        What stands behind ``%theta``. A comment may be at its end, as in a shell.
 
     Returns
     -------
@@ -59,7 +61,8 @@ def run(shell: InteractiveShell, line: str) -> Any:
         For every error; IPython shows it as one line instead of a traceback.
     """
     try:
-        arguments = shlex.split(line)
+        comment = _COMMENT.match(line)
+        arguments = shlex.split(comment[1] if comment else line)
     except ValueError as error:
         raise UsageError(f"cannot read that line: {error}") from None
     bar = Bar()

@@ -214,7 +214,7 @@ class PanelView:
         return _done(self._repository.pull("--no-rebase", "--no-edit", ask=False))
 
     def fetch(self) -> told.Done:
-        """Fetch from all remotes."""
+        """Fetch commits from the remote of the branch, and the weights of HEAD and of its upstream."""
         return _done(self._repository.fetch(ask=False))
 
     # In our own words.

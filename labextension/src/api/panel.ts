@@ -250,6 +250,6 @@ export interface PanelQuestions {
   push(told: Record<string, never>): Done;
   /** Pull: merge what the remote has into the current branch. */
   pull(told: Record<string, never>): Done;
-  /** Fetch from all remotes. */
+  /** Fetch commits from the remote of the branch, and the weights of HEAD and of its upstream. */
   fetch(told: Record<string, never>): Done;
 }
