@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from theta_jupyter import changes, staging
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.checkpoints.base import derive
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.roads import mapped
-from theta_jupyter.saving import replacing
+from theta_jupyter.results import Message
 from theta_jupyter.storage.arrays import FileCheckpoint
+from theta_jupyter.storage.beside import replacing
 from theta_jupyter.storage.contest import Said
 from theta_jupyter.storage.snapshot import crcs_of
 from theta_jupyter.storage.tensors import predict
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from theta_jupyter.checkpoints.base import Layout, View
+    from theta_jupyter.git.worktree import Worktree
+    from theta_jupyter.storage.pool import Progress
 
     Array = npt.NDArray[Any]
 
-__all__ = ["KINDS", "apply", "read"]
+__all__ = ["KINDS", "apply", "read", "stage"]
 
 KINDS = ("low-rank", "ia3")
 """Updates that can be said."""
@@ -137,6 +141,38 @@ def apply(model: Path, said: Mapping[str, Said]) -> None:
                     out.seek(start)
                     out.write(predict(update, [base], memoryview(parameters), view.dtype, view.shape))
         _derive(temporary, layout)
+
+
+def stage(
+    worktree: Worktree, name: str, update: str, adapter: Path, progress: Progress, *, apply_first: bool
+) -> Message:
+    """Stage a model of which an adapter says what was done to it; tell how many of its tensors are stored so.
+
+    Parameters
+    ----------
+    apply_first
+        Whether it is yet to be done: the model in the work tree is the base.
+
+    Raises
+    ------
+    RequestError
+        If there is no such model, or the adapter is not of it. Nothing has changed then.
+    """
+    model = worktree.top / name
+    if not model.is_file() or model.is_symlink():
+        raise RequestError(f"there is no file {name}")
+    said = read(adapter, update, model)
+    if apply_first:
+        apply(model, said)
+    staging.stage(worktree, [name], "", progress, said)
+    manifest = changes.manifests(worktree, changes.INDEX, [name])[name]
+    took = [tensor for tensor, of in said.items() if manifest.owner(tensor).update == of.update]
+    details = [f"{len(took)} of {len(said)} tensors are stored as {adapter.name} says"]
+    if len(took) < len(said):
+        other = next(tensor for tensor in said if tensor not in took)
+        details.append(f"{other} is not: it is smaller as {manifest.owner(other).update}")
+    made = f", made with {adapter.name}" if apply_first else ""
+    return Message(f"staged {name}{made}", tuple(details))
 
 
 def _derive(path: Path, layout: Layout) -> None:

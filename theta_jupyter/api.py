@@ -8,40 +8,33 @@
 Verbs return results (:mod:`theta_jupyter.answers`, :mod:`theta_jupyter.diffs.report`) and raise :class:`ThetaError`.
 Where a verb has a counterpart in Git, Git does the work: what Theta adds is read and written by the filter on the
 way. A verb that not every command needs is imported where it is called, so that a short command starts quickly.
+
+This is one long module because it is one class, and its text is mostly what its users read: a method says what a verb
+does and takes, and hands on to the module that does it.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from theta_jupyter import changes, collecting, history, staging, tracking
-from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status, TrackedFile
-from theta_jupyter.errors import (
-    GitError,
-    NotARepositoryError,
-    RequestError,
-    ThetaError,
-    TransferError,
-)
-from theta_jupyter.git import attributes
+from theta_jupyter import changes, collecting, history, moving, preparing, sharing, staging, tracking
+from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status
+from theta_jupyter.errors import NotARepositoryError, RequestError
 from theta_jupyter.git.entries import unlock
-from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall, uninstall_hooks
-from theta_jupyter.git.roads import materialise
-from theta_jupyter.git.transfer import OFFER_ALL, fetch_missing, fetch_objects, remotes
-from theta_jupyter.git.worktree import SKIP, Worktree, run, shown
-from theta_jupyter.moving import moved
-from theta_jupyter.results import Message, size_text
+from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall
+from theta_jupyter.git.transfer import fetch_objects
+from theta_jupyter.git.worktree import Worktree, elsewhere, run, shown
+from theta_jupyter.results import Message
 from theta_jupyter.storage.arrays import Checkpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor
 
     from theta_jupyter import usage
@@ -107,20 +100,12 @@ class Repository:
 
         Manifests that a clone left in the work tree become the checkpoints they stand for, unless it is a lazy one.
         """
-        made = False
         try:
-            repository = cls(path, progress)
+            repository, made = cls(path, progress), False
         except NotARepositoryError:
             run(["init", "--quiet", "--", str(Path(path).resolve())])
-            made, repository = True, cls(path, progress)
-        worktree = repository.worktree
-        changed = install(worktree)
-        hooks = install_hooks(worktree)
-        details = [f"hooks: {', '.join(hooks)}"] if hooks else []
-        details += repository._brought()
-        what = "new Git repository, ready for models" if made else "ready for models"
-        already = "" if made or changed or hooks else " already"
-        return repository, Message(f"{worktree.top} is{already} {what}".replace("is new", "is a new"), tuple(details))
+            repository, made = cls(path, progress), True
+        return repository, preparing.prepare(repository.worktree, made=made)
 
     @classmethod
     def clone(
@@ -149,30 +134,14 @@ class Repository:
         ask
             As for :meth:`push`.
         """
-        from theta_jupyter import sharing
-
-        target = sharing.clone(url, str(folder), options, _asking(ask=ask), lazy=lazy)
-        repository, message = cls.init(target, progress)
+        target = sharing.clone(url, str(folder), options, ask=ask, lazy=lazy)
+        with elsewhere():
+            repository, message = cls.init(target, progress)
         asleep = [shown(name) for name in changes.tracked(repository.worktree)] if lazy else []
         if asleep:
             weights = f"{', '.join(asleep[:3])}{' ...' if len(asleep) > 3 else ''}: git theta checkout -- {asleep[0]}"
             return repository, Message(f"cloned into {target}", (f"weights come when they are asked for; {weights}",))
         return repository, Message(f"cloned into {target}", message.details)
-
-    def _brought(self) -> Iterator[str]:
-        """Put models in the places of manifests, unless they shall stay; tell of each."""
-        if self.worktree.is_lazy:
-            return
-        names = changes.tracked(self.worktree)
-        texts = changes.manifests(self.worktree, changes.INDEX, [])
-        with suppress(TransferError):  # In one go; what cannot be had is told of below.
-            fetch_missing(self.worktree, [texts[name] for name in names if name in texts])
-        for name in names:
-            try:
-                yield from (f"checked out: {shown(done)}" for done in materialise(self.worktree, [name], self.progress))
-            except ThetaError as error:
-                reason = error.message.splitlines()[0]
-                yield f"{shown(name)} stays a manifest, its weights are not here: {reason}"
 
     @staticmethod
     def install() -> Message:
@@ -188,15 +157,7 @@ class Repository:
 
     def uninstall(self) -> Message:
         """Take the set-up of this repository back; files in the work tree stay as they are."""
-        keys, hooks = uninstall(self.worktree), uninstall_hooks(self.worktree)
-        if not (keys or hooks):
-            return Message("there was nothing to remove here")
-        details = []
-        tracked = [] if is_installed(self.worktree) else changes.tracked(self.worktree)
-        if tracked:
-            details += [f"still tracked: {name}" for name in tracked]
-            details.append('next: git theta init, then untrack them first; see "Leaving" in docs/git.md')
-        return Message(f"removed {len(keys)} settings and {len(hooks)} hooks from {self.worktree.top}", tuple(details))
+        return preparing.undo(self.worktree)
 
     def track(self, *names: str) -> Message:
         """Track files, or patterns such as ``*.safetensors``; both are taken from the current folder.
@@ -217,17 +178,7 @@ class Repository:
 
     def files(self) -> Files:
         """Tracked checkpoints in the index."""
-        found = []
-        index = self.worktree.index()
-        paths = [path for path in changes.tracked(self.worktree) if 0 in index.get(path, {})]
-        for path, text in zip(paths, self.worktree.blobs(index[path][0] for path in paths), strict=True):
-            manifest = changes.read(text)
-            if manifest:
-                stored = sum(manifest.places().values())
-                found.append(
-                    TrackedFile(path, manifest.header.format, len(manifest.records), manifest.header.size, stored)
-                )
-        return Files(tuple(found), tuple(attributes.patterns(self.worktree)))
+        return tracking.files(self.worktree)
 
     def migrate(self, *patterns: str, branch: str = "", onto: str = "", dry_run: bool = False) -> Migration:
         """Make a new branch with the history of another, and with its models tracked in every commit.
@@ -307,21 +258,7 @@ class Repository:
                 "an update is of one model, and of one file that says it",
                 hint="git theta add MODEL --update low-rank --from ADAPTER",
             )
-        model = self.worktree.top / names[0]
-        if not model.is_file() or model.is_symlink():
-            raise RequestError(f"there is no file {names[0]}")
-        said = adapters.read(adapter, update, model)
-        if apply:
-            adapters.apply(model, said)
-        staging.stage(self.worktree, names, "", self.progress, said)
-        manifest = self.manifest(names[0], changes.INDEX)
-        took = [name for name, of in said.items() if manifest.owner(name).update == of.update]
-        details = [f"{len(took)} of {len(said)} tensors are stored as {Path(adapter).name} says"]
-        if len(took) < len(said):
-            other = next(name for name in said if name not in took)
-            details.append(f"{other} is not: it is smaller as {manifest.owner(other).update}")
-        made = f", made with {Path(adapter).name}" if apply else ""
-        return Message(f"staged {names[0]}{made}", tuple(details))
+        return adapters.stage(self.worktree, names[0], update, Path(adapter), self.progress, apply_first=apply)
 
     def unstage(self, paths: Sequence[PathLike]) -> Message:
         """Take models out of the index again; the files stay as they are."""
@@ -489,9 +426,10 @@ class Repository:
         else:
             manifest = self.manifest(inside, ref)
         what = f"{path} at {ref or 'work tree'}"
+        fetch = partial(fetch_objects, self.worktree)
 
         def read(wanted: Sequence[str] | None) -> Checkpoint:
-            return StoredCheckpoint(what, manifest, self.worktree.store, wanted, self._fetch)
+            return StoredCheckpoint(what, manifest, self.worktree.store, wanted, fetch)
 
         if into is None:
             return read(names)
@@ -524,7 +462,6 @@ class Repository:
             is not in it. (``git checkout --ours`` always takes the whole file.)
         """
         names = [self.worktree.relative(path) for path in paths]
-        left: list[str] = []
         if side:
             from theta_jupyter.settling import settle
 
@@ -533,37 +470,14 @@ class Repository:
             first, *rest = [settle(self.worktree, name, side, self.progress) for name in names]
             return Message(first, tuple(rest))
         if not names:
-            try:
-                with moved(self.worktree, left, self.progress) as env:
-                    self.worktree.git("checkout", "--quiet", *_ref(ref), "--", env=env)
-            except GitError as error:
-                raise _with_hint(error) from None
-            return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}", tuple(left))
-        version = [self.worktree.resolve(ref)] if ref else []
-        with moved(self.worktree, left, self.progress) as env:
-            self.worktree.git("checkout", "--quiet", *version, "--", *names, env=env)
-        # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
-        models = [path for path in changes.tracked(self.worktree) if changes.among(path, names)]
-        materialise(self.worktree, models, self.progress)
+            asleep = moving.checkout(self.worktree, ref, self.progress)
+            return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}", asleep)
+        moving.checkout_files(self.worktree, ref, names, self.progress)
         return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
 
     def switch(self, branch: str, start: str = "", *, create: bool = False) -> Message:
         """Switch to a branch, a new one (at ``start``, or here) if ``create``; ``-`` is the branch before."""
-        if start and not create:
-            raise RequestError("a branch that is there has no start", hint=f"git theta switch -c {branch} {start}")
-        words = [*(["--create"] if create else []), *_ref(branch), *_ref(start)]
-        left: list[str] = []
-        try:
-            with moved(self.worktree, left, self.progress) as env:
-                self.worktree.git("switch", "--quiet", *words, env=env)
-        except GitError as error:
-            if error.message.startswith("invalid reference"):
-                raise GitError(
-                    f"there is no branch {branch!r}", hint=f"make it with: git theta switch -c {branch}"
-                ) from None
-            raise _with_hint(error) from None
-        now = self.worktree.git("branch", "--show-current").decode().strip()
-        return Message(f"on {'new ' if create else ''}branch {now}", tuple(left))
+        return moving.switch(self.worktree, branch, start, self.progress, create=create)
 
     def branch(self, name: str = "", start: str = "", *, delete: bool = False, force: bool = False) -> Branches:
         """List branches, after making or deleting one if a name is given.
@@ -617,7 +531,7 @@ class Repository:
         """
         from theta_jupyter import joining
 
-        rules = _plan(self.worktree, strategy, parameters, plan, every=every)
+        rules = joining.rules(self.worktree, strategy, parameters, plan, every=every)
         return joining.begin(self.worktree, branches, rules, message, self.progress)
 
     def try_merge(
@@ -687,8 +601,7 @@ class Repository:
         ask
             Whether Git may ask in the terminal for a name or a password. If not, it fails where it would.
         """
-        install_hooks(self.worktree)
-        return self._git("push", arguments, "pushed", {OFFER_ALL: "1", **_asking(ask=ask)})
+        return sharing.push(self.worktree, arguments, ask=ask)
 
     def pull(self, *arguments: str, include: Sequence[str] = (), ask: bool = True) -> Message:
         """Run ``git pull`` with these arguments, then fetch and write what of the models it changed.
@@ -699,28 +612,11 @@ class Repository:
             Names or patterns of tensors: then these alone are fetched, and models that changed stay manifests, from
             which :meth:`load` reads the tensors.
         """
-        if include:
-            from theta_jupyter import sharing
-
-            done = self._git("pull", arguments, "pulled", {SKIP: "1", **_asking(ask=ask)})
-            fetched = sharing.prefetch(self.worktree, ["HEAD"], [], include)
-            return Message(done.message, (*done.details, _fetched(fetched)))
-        left: list[str] = []
-        with moved(self.worktree, left, self.progress) as env:
-            done = self._git("pull", arguments, "pulled", {**_asking(ask=ask), **env})
-        return Message(done.message, (*done.details, *left))
+        return sharing.pull(self.worktree, arguments, include, ask=ask)
 
     def fetch(self, remote: str = "", *, ask: bool = True) -> Message:
         """Run ``git fetch``, then fetch the objects of HEAD and its upstream: checking out then needs no network."""
-        if remotes(self.worktree):
-            self._git("fetch", [remote] if remote else [], "", _asking(ask=ask))
-        wanted: list[Manifest] = []
-        for ref in ("HEAD", "@{upstream}"):
-            try:
-                wanted += changes.manifests(self.worktree, ref, []).values()
-            except GitError:
-                continue  # No commit yet, or no upstream.
-        return Message(_fetched(fetch_missing(self.worktree, wanted)))
+        return sharing.fetch(self.worktree, remote, ask=ask)
 
     def prefetch(self, *refs: str, paths: Sequence[PathLike] = (), include: Sequence[str] = ()) -> Message:
         """Fetch the objects of versions, of HEAD if none is given: working on them then needs no network.
@@ -739,10 +635,8 @@ class Repository:
         TransferError
             If no remote has what is missing.
         """
-        from theta_jupyter import sharing
-
         names = [self.worktree.relative(path) for path in paths]
-        return Message(_fetched(sharing.prefetch(self.worktree, refs or ("HEAD",), names, include)))
+        return sharing.prefetch(self.worktree, refs or ("HEAD",), names, include)
 
     # Upkeep.
 
@@ -811,24 +705,6 @@ class Repository:
 
         return checking.fsck(self.worktree, every=every, quick=quick, progress=self.progress)
 
-    # In our own words.
-
-    def _fetch(self, objects: dict[str, int]) -> None:
-        """Fetch objects from whichever remote has them."""
-        fetch_objects(self.worktree, objects)
-
-    def _git(
-        self, verb: str, arguments: Sequence[str], done: str, environment: Mapping[str, str] | None = None
-    ) -> Message:
-        # The user's words to git, as if typed there: no literal pathspecs, and progress where there is a terminal.
-        try:
-            env = {"GIT_LITERAL_PATHSPECS": "0", **(environment or {})}
-            out = self.worktree.git(verb, *arguments, env=env).decode(errors="replace").strip()
-        except GitError:
-            staging.refuse_conflicts(self.worktree)
-            raise
-        return Message(done, tuple(out.splitlines()))
-
 
 @overload
 def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None) -> Checkpoint: ...
@@ -863,62 +739,3 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, i
         if ref:
             raise
         return loading.from_file(path, Path(path), names, into)
-
-
-def _fetched(size: int) -> str:
-    return f"fetched {size_text(size)} of objects" if size else "all objects are here"
-
-
-def _asking(*, ask: bool) -> dict[str, str]:
-    """What keeps Git, and what it starts, from asking in a terminal, where nobody may be there to answer."""
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force", "GCM_INTERACTIVE": "0"}
-    return {} if ask else quiet
-
-
-_WAYS_OUT = (
-    ("your local changes", "commit or discard them first"),
-    ("untracked working tree files", "move them away or commit them first"),
-    ("you need to resolve your current index", "finish or abort first what is in progress"),
-    ("cannot switch branch while", "finish or abort first what is in progress"),
-)
-"""What Git says where it does not go elsewhere, and the next step."""
-
-
-def _with_hint(error: GitError) -> GitError:
-    """The same, with the next step in our words in place of Git's."""
-    hint = next((hint for said, hint in _WAYS_OUT if said in error.message.lower()), "")
-    if not hint:
-        return error
-    lines = [line for line in error.message.splitlines() if not line.startswith(("Please ", "Consider ", "Aborting"))]
-    return GitError("\n".join(line.removeprefix("error: ") for line in lines), hint=hint)
-
-
-def _ref(ref: str) -> list[str]:
-    if ref.startswith("-") and ref != "-":
-        raise RequestError(f"{ref!r} is not a ref")
-    return [ref] if ref else []
-
-
-def _plan(
-    worktree: Worktree,
-    strategy: str,
-    parameters: Mapping[str, Any] | None,
-    plan: Plan | PathLike | None,
-    *,
-    every: bool,
-) -> Plan | None:
-    """What was given, as a plan."""
-    from theta_jupyter.merges.plan import Plan, Rule
-
-    if plan is not None:
-        if strategy:
-            raise RequestError("a plan says which strategies: give one or the other")
-        found = plan if isinstance(plan, Plan) else history.plan(worktree, plan)
-        return replace(found, all=found.all or every)
-    if strategy:
-        return Plan((Rule("*", strategy, parameters or {}),), every)
-    if parameters:
-        raise RequestError("parameters of what?", hint="name a strategy: --strategy ties --set density=0.3")
-    if every:
-        raise RequestError("every tensor is merged by what?", hint="name a strategy: --all --strategy linear")
-    return None

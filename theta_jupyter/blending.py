@@ -262,11 +262,5 @@ def _opened(worktree: Worktree, text: str) -> Checkpoint:
     if colon:
         manifests = changes.manifests(worktree, ref, [inside])
         if inside in manifests:
-            return StoredCheckpoint(
-                text, manifests[inside], worktree.store, None, lambda objects: _fetched(worktree, objects)
-            )
+            return StoredCheckpoint(text, manifests[inside], worktree.store, None, partial(fetch_objects, worktree))
     raise RequestError(f"there is no checkpoint {text}", hint="give a file, or REF:PATH from the top")
-
-
-def _fetched(worktree: Worktree, objects: dict[str, int]) -> None:
-    fetch_objects(worktree, objects)

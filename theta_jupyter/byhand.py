@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from theta_jupyter import staging
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.storage.beside import replacing
 from theta_jupyter.storage.manifest import OPAQUE, dump
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -68,12 +68,6 @@ def take(worktree: Worktree, conflict: Conflict, source: Path, progress: Progres
         raise RequestError(f"{source} is no checkpoint: {reason}", hint="give one of the format that the others have")
     target = worktree.top / conflict.path
     if not (target.exists() and source.samefile(target)):
-        temporary = target.with_name(f".theta-import.{os.getpid()}.{secrets.token_hex(4)}")
-        try:
+        with replacing(target) as temporary:
             shutil.copyfile(source, temporary)
-            if target.is_file():
-                shutil.copymode(target, temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
     staging.stage(worktree, [conflict.path], "", progress)

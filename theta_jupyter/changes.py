@@ -6,6 +6,7 @@ do. That gives its manifest, says to the byte what a commit will store, and make
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from theta_jupyter.diffs.report import Diff, FileDiff
 from theta_jupyter.errors import GitError, ManifestError, RequestError
 from theta_jupyter.git.install import is_installed
 from theta_jupyter.git.known import Known
-from theta_jupyter.git.roads import mapped, store
+from theta_jupyter.git.roads import lying, mapped, store
 from theta_jupyter.results import size_text
 from theta_jupyter.sides import file_diff, stored_side
 from theta_jupyter.storage.digest import hashed
@@ -60,7 +61,10 @@ def tracked(worktree: Worktree) -> list[str]:
     """Paths the filter has, in the index or new in the work tree."""
     listed = worktree.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     paths = dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name)
-    return [path for path, value in worktree.filters(paths).items() if value == "theta"]
+    found = [path for path, value in worktree.filters(paths).items() if value == "theta"]
+    # A pattern may also fit a submodule, which is no file.
+    modes = worktree.modes([path for path in found if (worktree.top / path).is_dir()])
+    return [path for path in found if modes.get(path) != "160000"]
 
 
 def changed(worktree: Worktree) -> list[str]:
@@ -105,7 +109,11 @@ def text_of(
         return None
     known = _Anew(worktree, path, origin) if origin or said else Known(worktree, path)
     known.said = said or {}
-    with mapped(file) as data:
+    with contextlib.ExitStack() as stack:
+        try:
+            data = stack.enter_context(mapped(file))
+        except FileNotFoundError:
+            return None  # Gone since: somebody else is at work.
         digest = hashed(data)
         seen = known.content(digest)
         return seen.manifest if seen else store(worktree, known, data, digest, progress)
@@ -252,13 +260,15 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
     dirty = set(changed(worktree))
     entries = []
     for path in paths:
-        file = worktree.top / path
+        text = lying(worktree.top / path)
         if path in index and 0 not in index[path]:
             entries.append(Entry(path, "conflict", _conflict(worktree, path)))
-        elif not file.is_file() or file.is_symlink():
+        elif path in index and path not in dirty and not os.path.lexists(worktree.top / path):
+            continue  # Outside of a sparse checkout.
+        elif text is None:
             count = len(heads[path].records) if path in heads else 0
             entries.append(Entry(path, "deleted", "", count, staged=path not in index))
-        elif _is_manifest_file(worktree, path) and path in staged:
+        elif text and path in staged and read(text) in (None, staged[path]):
             entries.append(Entry(path, "manifest", "its manifest lies in place of the file"))
         elif path in dirty or staged.get(path) != heads.get(path):
             present = stored(worktree, path, progress) if path in dirty else staged.get(path)
@@ -288,17 +298,12 @@ def _pair(
 
 
 def _conflict(worktree: Worktree, path: str) -> str:
-    file = worktree.top / path
-    if not file.is_file() or file.is_symlink():
+    text = lying(worktree.top / path)
+    if text is None:
         return "one side deleted it, the other changed it"
-    if _is_manifest_file(worktree, path):
+    if text:
         return "both sides changed it; in its place lies a manifest that Git merged as text"
     return "both sides changed it; the file has ours where undecided"
-
-
-def _is_manifest_file(worktree: Worktree, path: str) -> bool:
-    with (worktree.top / path).open("rb") as file:
-        return looks_like_manifest(file.read(64))
 
 
 def offered(worktree: Worktree) -> list[str]:

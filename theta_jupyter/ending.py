@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from theta_jupyter.conflicts import Situation, conflicts, situation
 from theta_jupyter.errors import GitError, RequestError
+from theta_jupyter.git.worktree import AS_TYPED
 from theta_jupyter.merges.plan import TRAILER, Plan
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def go_on(worktree: Worktree, now: Situation) -> str:
     if now.kind == "merge":
         go = ["commit", "--quiet", "--no-edit", "--cleanup=whitespace"]
     try:
-        git(*go, env={"GIT_EDITOR": "true"})
+        git(*go, env={**AS_TYPED, "GIT_EDITOR": "true"})
     except GitError as error:
         if not conflicts(worktree):
             raise GitError(

@@ -47,6 +47,10 @@ class ManifestError(ThetaError):
     """A text is not a valid manifest."""
 
 
+class KeptError(ThetaError):
+    """A file was not replaced, because somebody has written to it meanwhile."""
+
+
 class MissingObjectError(ThetaError):
     """An object that a manifest names is not in this repository.
 

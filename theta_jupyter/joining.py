@@ -11,30 +11,59 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from theta_jupyter import blending, changes
+from theta_jupyter import blending, changes, history
 from theta_jupyter.blending import Statistics
 from theta_jupyter.conflicts import Conflict, merged_models, named, situation, unmerged
 from theta_jupyter.deciding import Versions, assembled, decide, of_conflict
 from theta_jupyter.errors import GitError, RequestError, ThetaError
-from theta_jupyter.git.roads import at_hand, lay, materialise
-from theta_jupyter.git.worktree import LATER, shown
+from theta_jupyter.git.roads import at_hand, lying, materialise
+from theta_jupyter.git.worktree import AS_TYPED, LATER, shown
 from theta_jupyter.merges.base import find
 from theta_jupyter.merges.blend import Part
-from theta_jupyter.merges.plan import TRAILER, Plan
+from theta_jupyter.merges.plan import TRAILER, Plan, Rule
 from theta_jupyter.merging import Merge
-from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest
+from theta_jupyter.storage.manifest import Manifest, dump
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.merge_state import MergeState
 
-__all__ = ["begin", "of_heads"]
+__all__ = ["begin", "of_heads", "rules"]
+
+
+def rules(
+    worktree: Worktree,
+    strategy: str,
+    parameters: Mapping[str, Any] | None,
+    plan: Plan | str | Path | None,
+    *,
+    every: bool,
+) -> Plan | None:
+    """What was given to decide by, as a plan: one strategy for all tensors, or a plan, a file of one, a merge commit.
+
+    Raises
+    ------
+    RequestError
+        If it does not fit together, or there is no such plan.
+    """
+    if plan is not None:
+        if strategy:
+            raise RequestError("a plan says which strategies: give one or the other")
+        found = plan if isinstance(plan, Plan) else history.plan(worktree, plan)
+        return replace(found, all=found.all or every)
+    if strategy:
+        return Plan((Rule("*", strategy, parameters or {}),), every)
+    if parameters:
+        raise RequestError("parameters of what?", hint="name a strategy: --strategy ties --set density=0.3")
+    if every:
+        raise RequestError("every tensor is merged by what?", hint="name a strategy: --all --strategy linear")
+    return None
 
 
 def begin(
@@ -196,8 +225,9 @@ def _join(
     commit = _commit(worktree, made_tree, [ours, *heads], message or _message(branches), kept)
     if worktree.resolve("HEAD") != ours:
         raise RequestError("HEAD has moved meanwhile; nothing was merged", hint="do it again")
-    worktree.git("merge", "--quiet", "--ff-only", commit, env={LATER: "1"})
-    _write_out(worktree, [], progress)
+    before = _files(worktree)
+    worktree.git("merge", "--quiet", "--ff-only", commit, env={**AS_TYPED, LATER: "1"})
+    _write_out(worktree, before, progress)
     files = f" ({', '.join(shown(versions.path) for versions in wanted)})" if wanted else ""
     done = Merge(worktree, progress).state(f"merged {', '.join(branches)} into {labels[0]}: {commit[:7]}{files}")
     return replace(done, remarks=tuple(remarks))
@@ -214,9 +244,9 @@ def _for_fewer(plan: Plan, models: int) -> Plan:
 
 def _merge(worktree: Worktree, branches: Sequence[str], message: str) -> None:
     """Let Git merge, up to what is in conflict; only manifests are written."""
-    words = ["--message", message] if message else []
+    words = ["--no-edit", *(["--message", message] if message else []), "--end-of-options", *branches]
     try:
-        worktree.git("merge", "--quiet", "--no-edit", *words, "--end-of-options", *branches, env={LATER: "1"})
+        worktree.git("merge", "--quiet", *words, env={**AS_TYPED, LATER: "1"})
     except GitError as error:
         if situation(worktree).kind:
             if unmerged(worktree):
@@ -238,31 +268,13 @@ def _head(worktree: Worktree) -> str:
 
 def _files(worktree: Worktree) -> list[str]:
     """Tracked models that lie in the work tree as files, not as manifests."""
-    return [path for path in changes.tracked(worktree) if _manifest(worktree.top / path) == b""]
-
-
-def _manifest(path: Path) -> bytes | None:
-    """The text of a manifest that lies there; empty for anything else; None if there is no file."""
-    if path.is_symlink() or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return file.read() if looks_like_manifest(file.peek(64)) else b""
+    return [path for path in changes.tracked(worktree) if lying(worktree.top / path) == b""]
 
 
 def _write_out(worktree: Worktree, files: Sequence[str], progress: Progress) -> None:
-    """Put files where Git has written manifests.
-
-    Parameters
-    ----------
-    files
-        Those that were files before. A merge that Git refuses puts changes that are not committed away and back again.
-    """
+    """Put files where Git has written manifests; of a lazy clone, only what were files before."""
     try:
-        materialise(worktree, changes.tracked(worktree), progress)
-        for path in files:
-            text = _manifest(worktree.top / path)
-            if text:
-                lay(worktree, path, text, progress)
+        materialise(worktree, files if worktree.is_lazy else changes.tracked(worktree), progress)
     except ThetaError as error:
         error.message = f"merged, but not all files could be written: {error.message}"
         raise

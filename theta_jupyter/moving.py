@@ -13,20 +13,72 @@ import os
 from typing import TYPE_CHECKING
 
 from theta_jupyter import changes
-from theta_jupyter.errors import MissingObjectError, TransferError
-from theta_jupyter.git.roads import at_hand, materialise
+from theta_jupyter.errors import GitError, KeptError, MissingObjectError, RequestError, ThetaError, TransferError
+from theta_jupyter.git.roads import at_hand, lying, materialise, why
 from theta_jupyter.git.transfer import fetch_missing
-from theta_jupyter.git.worktree import LATER, SKIP, shown
-from theta_jupyter.storage.manifest import looks_like_manifest
+from theta_jupyter.git.worktree import AS_TYPED, LATER, SKIP, literal
+from theta_jupyter.results import Message
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from theta_jupyter.git.worktree import Worktree
     from theta_jupyter.storage.manifest import Manifest
 
-__all__ = ["moved"]
+__all__ = ["checkout", "checkout_files", "moved", "switch"]
+
+_WAYS_OUT = (
+    ("your local changes", "commit or discard them first"),
+    ("untracked working tree files", "move them away or commit them first"),
+    ("you need to resolve your current index", "finish or abort first what is in progress"),
+    ("cannot switch branch while", "finish or abort first what is in progress"),
+)
+"""What Git says where it does not go elsewhere, and the next step."""
+
+
+def checkout(worktree: Worktree, ref: str, progress: Progress = silent) -> tuple[str, ...]:
+    """Go to a commit or a branch; tell of each model that stays a manifest because its weights are not to be had."""
+    left: list[str] = []
+    try:
+        with moved(worktree, left, progress) as env:
+            _go(worktree, "checkout", *_ref(ref), "--", env=env)
+    except GitError as error:
+        raise _with_hint(error) from None
+    return tuple(left)
+
+
+def checkout_files(worktree: Worktree, ref: str, names: Sequence[str], progress: Progress = silent) -> None:
+    """Take files, or folders, from a commit, or from the index if there is no ``ref``.
+
+    Raises
+    ------
+    ThetaError
+        If the weights of one are neither here nor on any remote.
+    """
+    version = [worktree.resolve(ref)] if ref else []
+    with moved(worktree, [], progress) as env:
+        _go(worktree, "checkout", *version, "--", *literal(names), env=env)
+    # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
+    materialise(worktree, [path for path in changes.tracked(worktree) if changes.among(path, names)], progress)
+
+
+def switch(worktree: Worktree, branch: str, start: str, progress: Progress = silent, *, create: bool) -> Message:
+    """Switch to a branch, a new one (at ``start``, or here) if ``create``; ``-`` is the branch before."""
+    if start and not create:
+        raise RequestError("a branch that is there has no start", hint=f"git theta switch -c {branch} {start}")
+    words = [*(["--create"] if create else []), *_ref(branch), *_ref(start)]
+    left: list[str] = []
+    try:
+        with moved(worktree, left, progress) as env:
+            _go(worktree, "switch", *words, env=env)
+    except GitError as error:
+        if error.message.startswith("invalid reference"):
+            hint = f"make it with: git theta switch -c {branch}"
+            raise GitError(f"there is no branch {branch!r}", hint=hint) from None
+        raise _with_hint(error) from None
+    now = worktree.git("branch", "--show-current").decode().strip()
+    return Message(f"on {'new ' if create else ''}branch {now}", tuple(left))
 
 
 @contextlib.contextmanager
@@ -71,23 +123,17 @@ def _put(
     manifests = [manifest for text in texts.values() if (manifest := changes.read(text)) is not None]
     with contextlib.suppress(TransferError):  # In one go; what cannot be had is told of below.
         fetch_missing(worktree, manifests)
-    for name in texts:
-        try:
-            materialise(worktree, [name], progress)
-        except (MissingObjectError, TransferError) as error:
-            left.append(f"{shown(name)} stays a manifest, its weights are not here: {error.message.splitlines()[0]}")
+    failed: dict[str, ThetaError] = {}
+    materialise(worktree, texts, progress, failed)
+    for name, error in failed.items():
+        if not isinstance(error, KeptError | MissingObjectError | TransferError):
+            raise error
+        left.append(why(name, error))
 
 
 def _manifests(worktree: Worktree) -> dict[str, bytes]:
     """Texts of manifests that lie in the places of tracked files."""
-    found = {}
-    for name in changes.tracked(worktree):
-        path = worktree.top / name
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                if looks_like_manifest(file.peek(64)):
-                    found[name] = file.read()
-    return found
+    return {name: text for name in changes.tracked(worktree) if (text := lying(worktree.top / name))}
 
 
 def _files(worktree: Worktree, manifests: Mapping[str, bytes]) -> list[tuple[str, Manifest]]:
@@ -96,3 +142,27 @@ def _files(worktree: Worktree, manifests: Mapping[str, bytes]) -> list[tuple[str
     names = [name for name in changes.tracked(worktree) if 0 in index.get(name, {}) and name not in manifests]
     texts = worktree.blobs(index[name][0] for name in names)
     return [(name, m) for name, text in zip(names, texts, strict=True) if (m := changes.read(text)) is not None]
+
+
+def _go(worktree: Worktree, verb: str, *args: str, env: Mapping[str, str]) -> None:
+    """Let Git move; that it has moved, but could not replace a file, is an error too."""
+    errors: list[str] = []
+    worktree.git(verb, "--quiet", *args, env={**AS_TYPED, **env}, errors=errors)
+    if errors:
+        hint = "the rest is done; once this is mended, bring the file with: git theta checkout -- PATH"
+        raise GitError("\n".join(errors), hint=hint)
+
+
+def _ref(ref: str) -> list[str]:
+    if ref.startswith("-") and ref != "-":
+        raise RequestError(f"{ref!r} is not a ref")
+    return [ref] if ref else []
+
+
+def _with_hint(error: GitError) -> GitError:
+    """The same, with the next step in our words in place of Git's."""
+    hint = next((hint for said, hint in _WAYS_OUT if said in error.message.lower()), "")
+    if not hint:
+        return error
+    lines = [line for line in error.message.splitlines() if not line.startswith(("Please ", "Consider ", "Aborting"))]
+    return GitError("\n".join(line.removeprefix("error: ") for line in lines), hint=hint)

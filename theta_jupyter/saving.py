@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-import secrets
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +16,16 @@ from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed
 from theta_jupyter.git.roads import mapped
-from theta_jupyter.git.worktree import shown
+from theta_jupyter.git.worktree import AS_TYPED, shown
 from theta_jupyter.states import is_checkpoint, state, tensors
+from theta_jupyter.storage.beside import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["checked", "replacing", "save", "write"]
-
-_TEMPORARY = re.compile(r"\.theta-(?P<host>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}(\.[^.]*)?")
+__all__ = ["checked", "save", "write"]
 
 
 def save(worktree: Worktree, obj: Any, path: str | Path) -> tuple[str, ...]:
@@ -124,26 +120,6 @@ def write(obj: Any, path: Path) -> Iterator[tuple[str, ...]]:
         yield _losses(temporary, live)
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Name a file beside ``path`` that is to be written inside; at the end it is synced, and takes that place.
-
-    It has the permissions of the one it replaces, or those of any new file.
-    """
-    _sweep(path.parent)
-    temporary = path.with_name(f".theta-{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}{path.suffix}")
-    try:
-        temporary.touch(exist_ok=False)
-        mode = (path if path.is_file() and not path.is_symlink() else temporary).stat().st_mode & 0o7777
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _read(tree: Any) -> Any:
     """Read what was loaded from a version, so that it is saved as tensors."""
     if is_checkpoint(tree):
@@ -169,19 +145,6 @@ def _losses(path: Path, live: dict[str, Any]) -> tuple[str, ...]:
 def _is_ignored(worktree: Worktree, name: str) -> bool:
     try:
         listed = os.fsencode(name) + b"\0"
-        return bool(worktree.git("check-ignore", "-z", "--stdin", data=listed, env={"GIT_LITERAL_PATHSPECS": "0"}))
+        return bool(worktree.git("check-ignore", "-z", "--stdin", data=listed, env=AS_TYPED))
     except GitError:
         return False
-
-
-def _sweep(folder: Path) -> None:
-    """Remove temporary files of processes of this machine that are gone."""
-    for path in folder.glob(".theta-*"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and match["host"] == socket.gethostname() and os.name != "nt":
-            try:
-                os.kill(int(match["pid"]), 0)  # Asks, and does nothing.
-            except ProcessLookupError:
-                path.unlink(missing_ok=True)
-            except (OSError, OverflowError):
-                continue

@@ -154,7 +154,10 @@ def try_plans(
     for index, label in enumerate(versions.labels):
         who = "theirs" if index else "ours"
         stored = StoredCheckpoint(
-            f"{versions.path} of {label}", versions.models[index], worktree.store, None, partial(_fetched, worktree)
+            f"{versions.path} of {label}",
+            versions.models[index],
+            worktree.store,
+            fetch=partial(fetch_objects, worktree),
         )
         queue.append((Trial(f"{who}: {label}", "parent"), stored))
     for label, plan, value in trying:
@@ -358,7 +361,3 @@ def _apply(worktree: Worktree, branches: tuple[str, ...], message: str, plan: Pl
     if situation(worktree).kind:
         return Merge(worktree).follow(plan)
     return begin(worktree, branches, plan, message, finish=False)
-
-
-def _fetched(worktree: Worktree, objects: dict[str, int]) -> None:
-    fetch_objects(worktree, objects)

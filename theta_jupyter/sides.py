@@ -7,6 +7,7 @@ A model in memory names its tensors as it likes: a file that holds ``{"model": .
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -36,10 +37,7 @@ __all__ = ["checkpoint_side", "file_diff", "file_side", "in_memory", "live_pair"
 
 def stored_side(worktree: Worktree, path: str, manifest: Manifest, label: str) -> Side:
     """A version in the repository; weights that are not here are fetched when they are asked for."""
-
-    def fetch(objects: dict[str, int]) -> None:
-        fetch_objects(worktree, objects)
-
+    fetch = partial(fetch_objects, worktree)
     return Side(manifest, StoredCheckpoint(f"{path} at {label}", manifest, worktree.store, None, fetch))
 
 

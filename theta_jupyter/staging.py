@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from theta_jupyter.git import attributes
 from theta_jupyter.git.entries import note
 from theta_jupyter.git.known import FROM
 from theta_jupyter.git.roads import lay
-from theta_jupyter.git.worktree import shown
+from theta_jupyter.git.worktree import AS_TYPED, literal, shown
 from theta_jupyter.storage.manifest import dump
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -62,10 +63,11 @@ def stage(
             if name == attributes.FILE or (filters[name] == "" and not path.exists()):
                 continue
             raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
-        if path.is_file() and not path.is_symlink():
-            before = path.stat()
+        before = _lying(path)
+        if before and stat.S_ISREG(before.st_mode):
             text = changes.text_of(worktree, name, progress, origin_blob, said)
-            if text is not None and name in direct and _version(before) == _version(path.stat()):
+            after = _lying(path)
+            if text is not None and name in direct and after and _version(before) == _version(after):
                 blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
                 mode = direct[name] or ("100755" if before.st_mode & 0o100 else "100644")
                 lines.append(os.fsencode(f"{mode} {blob}\t{name}\0"))
@@ -90,8 +92,8 @@ def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
     new = b"".join(os.fsencode(name) + b"\0" for name in names if name not in modes)
     ignored: set[bytes] = set()
     if new:
-        env = {"GIT_LITERAL_PATHSPECS": "0"}
-        ignored = set(worktree.git("check-ignore", "-z", "--stdin", data=new, env=env, fine=(0, 1)).split(b"\0"))
+        out = worktree.git("check-ignore", "-z", "--stdin", data=new, env=AS_TYPED, fine=(0, 1))
+        ignored = set(out.split(b"\0"))
     told = worktree.config("core.fileMode") != "false"
     return {
         name: "" if told else modes[name]
@@ -103,8 +105,15 @@ def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _version(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+def _lying(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except OSError:
+        return None
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress: Progress = silent) -> None:
@@ -165,15 +174,15 @@ def commit(
         worktree.git("add", "--", attributes.FILE)
         files.append(attributes.FILE)
     merging, picking = ((worktree.git_dir / f"{what}_HEAD").exists() for what in ("MERGE", "CHERRY_PICK"))
-    part = ["--", *files] if only and not merging and not picking else []
-    if not merging and not worktree.git("diff", "--cached", "--name-only", *part):
+    part = ["--", *literal(files)] if only and not merging and not picking else []
+    if not merging and not worktree.git("diff", "--cached", "--name-only", *part, env=AS_TYPED):
         what = f"{', '.join(map(shown, names))} did not change" if only else "no tracked model changed"
         raise RequestError(f"nothing to commit: {what}", hint="what is tracked: git theta ls-files")
     extra = [f"--trailer=Theta-From: {trailer}"] if trailer else []
     if part:
         extra.append("--only")
     # For a partial commit Git runs the filter once more.
-    env = {FROM: blob} if blob else {}
+    env = {**AS_TYPED, **({FROM: blob} if blob else {})}
     worktree.git("commit", "--quiet", "--no-edit", f"--message={message}", *extra, *part, env=env)
 
 

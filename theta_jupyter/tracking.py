@@ -1,4 +1,4 @@
-"""Choosing which files are models, from wherever in the work tree the user stands."""
+"""Choosing which files are models, from wherever in the work tree the user stands; and which ones are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from theta_jupyter import changes
+from theta_jupyter.answers import Files, TrackedFile
 from theta_jupyter.errors import GitError, RequestError
 from theta_jupyter.git import attributes
+from theta_jupyter.git.worktree import AS_TYPED
 from theta_jupyter.results import Message
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["track", "untrack"]
+__all__ = ["files", "track", "untrack"]
 
 
 def track(worktree: Worktree, names: Sequence[str]) -> Message:
@@ -58,6 +60,19 @@ def untrack(worktree: Worktree, names: Sequence[str]) -> Message:
     return Message(f"no longer tracking {', '.join(names)}")
 
 
+def files(worktree: Worktree) -> Files:
+    """Tracked checkpoints in the index."""
+    found = []
+    index = worktree.index()
+    paths = [path for path in changes.tracked(worktree) if 0 in index.get(path, {})]
+    for path, text in zip(paths, worktree.blobs(index[path][0] for path in paths), strict=True):
+        manifest = changes.read(text)
+        if manifest:
+            header, stored = manifest.header, sum(manifest.places().values())
+            found.append(TrackedFile(path, header.format, len(manifest.records), header.size, stored))
+    return Files(tuple(found), tuple(attributes.patterns(worktree)))
+
+
 def _pattern(worktree: Worktree, name: str) -> str:
     """A pattern written in the current folder, as it is written at the top."""
     below = worktree.relative(".")
@@ -79,7 +94,7 @@ def _renew(worktree: Worktree, before: Iterable[str]) -> None:
 def _ignored(worktree: Worktree, names: Sequence[str]) -> list[str]:
     listed = b"".join(os.fsencode(worktree.relative(name)) + b"\0" for name in names)
     try:
-        out = worktree.git("check-ignore", "-z", "--stdin", data=listed, env={"GIT_LITERAL_PATHSPECS": "0"})
+        out = worktree.git("check-ignore", "-z", "--stdin", data=listed, env=AS_TYPED)
     except GitError:
         return []  # None of them is.
     return [os.fsdecode(name) for name in out.split(b"\0") if name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from theta_jupyter.cli import main
 from theta_jupyter.commands import Session, theta
 from theta_jupyter.errors import RequestError, ThetaError
 from theta_jupyter.results import Message
+from theta_jupyter.storage.beside import machine
 
 if TYPE_CHECKING:
     from tests.e2e.repo import Repo
@@ -286,7 +286,7 @@ def test_killed_while_it_writes(repo: Repo) -> None:
     assert len(leftovers(repo)) == 1
     # What others write at the moment, here or on another machine, stays.
     others = [
-        f".theta-{socket.gethostname()}.{os.getpid()}.{'0' * 16}.pt",
+        f".theta-{machine()}.{os.getpid()}.{'0' * 16}.pt",
         f".theta-elsewhere.1.{'0' * 16}",
         ".theta-x",
     ]

@@ -66,6 +66,7 @@ class Repo:
     def __init__(self, top: Path, home: Path, path: str = "/usr/bin:/bin") -> None:
         self.top, self.home = top, home
         self.terminal = subprocess.DEVNULL
+        self._before: tuple[str, ...] = ()
         self.env = {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / ".config"),
@@ -87,7 +88,7 @@ class Repo:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run git, whatever comes of it; what it reads is data, :attr:`terminal`, or nothing."""
         return subprocess.run(
-            ["git", *args],
+            [*self._before, "git", *args],
             cwd=cwd or self.top,
             env=self.env | dict(env or {}),
             input=data,
@@ -108,6 +109,21 @@ class Repo:
             self.terminal = subprocess.DEVNULL
             for end in ends:
                 os.close(end)
+
+    @contextlib.contextmanager
+    def forbidden(self, *folders: Path) -> Iterator[None]:
+        """Let nothing be made or deleted in folders, by git and what it starts, not even for root."""
+        modes = [folder.stat().st_mode for folder in folders]
+        powers = "-dac_override,-dac_read_search"
+        try:
+            self._before = ("setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}") if os.geteuid() == 0 else ()
+            for folder in folders:
+                folder.chmod(0o555)
+            yield
+        finally:
+            self._before = ()
+            for folder, mode in zip(folders, modes, strict=True):
+                folder.chmod(mode)
 
     def git(self, *args: str, data: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
         """Run git, which must work, and return what it printed."""

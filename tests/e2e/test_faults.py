@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
 import sys
@@ -79,19 +78,39 @@ def test_out_of_file_handles_in_the_filter(repo: Repo) -> None:
     repo.check(SECOND)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-@pytest.mark.parametrize("where", ["objects", "tmp", ""])
-def test_a_folder_that_cannot_be_written_to(repo: Repo, where: str) -> None:
-    folder = repo.theta / where
-    folder.chmod(0o555)
-    try:
-        repo.write(SECOND)
-        words = repo.fails("theta", "commit", "-m", "second")
-        assert "mend the permissions" in words or "Permission denied" in words
-        assert repo.text() == repo.text("HEAD")
-    finally:
-        folder.chmod(0o755)
-    repo.git("theta", "commit", "-m", "second")
+@pytest.mark.parametrize("where", ["theta/objects", "theta", "objects", "."])
+@pytest.mark.parametrize("verb", [("theta", "commit"), ("commit", "--all")])
+def test_a_folder_that_cannot_be_written_to(repo: Repo, where: str, verb: tuple[str, ...]) -> None:
+    """Ours, where objects are made; and Git's own."""
+    repo.write(SECOND)
+    head = repo.head()
+    folder = repo.top / ".git" / where
+    with repo.forbidden(folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        words = repo.fails(*verb, "-m", "second")
+        assert "a bug in theta" not in words
+        assert "ermission denied" in words or "insufficient permission" in words
+        assert repo.head() == head
+    repo.git(*verb, "-m", "second")
+    repo.check(SECOND)
+
+
+@pytest.mark.parametrize("verb", [("theta", "checkout", "other"), ("checkout", "other"), ("theta", "merge", "other")])
+def test_a_work_tree_that_cannot_be_written_to(repo: Repo, verb: tuple[str, ...]) -> None:
+    repo.git("switch", "--quiet", "--create", "other")
+    repo.commit(SECOND, "other")
+    repo.git("switch", "--quiet", "main")
+    with repo.forbidden(repo.top):
+        # Git itself says what is wrong, goes on, and has not failed.
+        done = repo.run(*verb)
+        assert (done.returncode == 0) == (verb[0] != "theta")
+        words = done.stderr.decode()
+        assert "a bug in theta" not in words
+        assert "ermission denied" in words
+        assert repo.read() == FIRST
+    if "merge" in verb:
+        repo.git(*verb)
+    else:
+        repo.git("theta", "checkout", "--", MODEL)
     repo.check(SECOND)
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from tests.e2e.repo import MODEL, Repo, safetensors
 from theta_jupyter.git import known, roads
 from theta_jupyter.storage import snapshot
+from theta_jupyter.storage.beside import machine
 from theta_jupyter.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def test_killed_in_the_middle(repo: Repo) -> None:
     assert process.returncode
     assert repo.text(f":{MODEL}") == before
     assert not (repo.top / ".git/index.lock").exists()
-    (repo.theta / "tmp" / f"{os.uname().nodename}.999999999.{'0' * 16}").write_bytes(b"left behind")
+    (repo.theta / "tmp" / f"{machine()}.999999999.{'0' * 16}").write_bytes(b"left behind")
     repo.git("add", MODEL)
     repo.git("commit", "--quiet", "-m", "big")
     repo.check(big)

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
+from theta_jupyter.storage.beside import machine
 from theta_jupyter.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def test_two_processes_may_write_the_same(store: ObjectStore) -> None:
 def test_sweeping_spares_the_living_and_the_far(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     own = store.temporary()
     far = own.with_name("elsewhere.example.org.1.0123456789abcdef")
-    dead = own.with_name(f"{socket.gethostname()}.{1 << 29}.0123456789abcdef")
+    dead = own.with_name(f"{machine()}.{1 << 29}.0123456789abcdef")
     odd = own.with_name("odd")
     for path in (own, far, dead, odd):
         path.write_bytes(b"")

@@ -47,12 +47,12 @@ def pre_push(worktree: Worktree, remote: str, url: str, refs: str) -> None:
         Lines of ``LOCAL-REF LOCAL-COMMIT REMOTE-REF REMOTE-COMMIT``.
     """
     # Imported here: a commit need not wait for what only a push needs.
-    from theta_jupyter.git.transfer import OFFER_ALL, PUBLISH, heads, objects_between, publish, push
+    from theta_jupyter.git.transfer import OFFER_ALL, PUBLISH, heads, objects_between, one_of, publish, push
 
     new, known = [], []
     for line in refs.split("\n"):
         if line:
-            _, local, _, theirs = line.split(" ")
+            _, local, _, theirs = line.rsplit(" ", 3)  # What the user wrote for the first may have spaces.
             new += [local] if local.strip("0") else []
             known += [theirs] if theirs.strip("0") else []
     objects = objects_between(worktree, new, known)
@@ -61,9 +61,10 @@ def pre_push(worktree: Worktree, remote: str, url: str, refs: str) -> None:
         every = objects_between(worktree, [*new, *heads(worktree, url)], [])
         missing = worktree.store.missing(every)
         objects |= {name: size for name, size in every.items() if name not in missing}
-    push(worktree, remote, objects)
+    target = one_of(worktree, remote, url)
+    push(worktree, target, objects)
     if worktree.is_on(PUBLISH):
-        publish(worktree, remote, objects)
+        publish(worktree, target, objects)
 
 
 def pre_commit(worktree: Worktree) -> None:

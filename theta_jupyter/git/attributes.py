@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import RequestError
 from theta_jupyter.git.worktree import shown
+from theta_jupyter.storage.beside import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,10 +123,13 @@ def _read(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    if text:
-        path.write_bytes(text.encode(errors="surrogateescape"))
-    else:
+    if path.is_symlink():
+        raise RequestError(f"{FILE} is a link, where Git does not look for attributes", hint="put a file in its place")
+    if not text:
         path.unlink(missing_ok=True)
+        return
+    with replacing(path) as fresh:
+        fresh.write_bytes(text.encode(errors="surrogateescape"))
 
 
 def quoted(pattern: str) -> str:

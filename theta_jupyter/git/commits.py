@@ -70,4 +70,6 @@ def history(worktree: Worktree, tip: str) -> list[str]:
 
 def write(worktree: Worktree, commit: Commit) -> str:
     """Write a commit, on no branch, and return its id."""
-    return worktree.git("hash-object", "-t", "commit", "-w", "--stdin", data=commit.data()).decode().strip()
+    # As literally as it was: Git refuses to write what old tools have written, such as an author without a name.
+    words = ["hash-object", "-t", "commit", "--literally", "-w", "--stdin"]
+    return worktree.git(*words, data=commit.data()).decode().strip()

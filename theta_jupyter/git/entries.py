@@ -17,7 +17,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from theta_jupyter.storage.objects import abandoned
+from theta_jupyter.storage.beside import abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -13,6 +13,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, TransferError
+from theta_jupyter.git.worktree import AS_TYPED
 from theta_jupyter.storage.pool import silent
 
 if TYPE_CHECKING:
@@ -144,10 +145,10 @@ def require() -> None:
 
 def _run(worktree: Worktree, args: list[str], told: _Told, data: str = "", *, ours: bool = True) -> None:
     require()
-    # In a filter or a hook nobody can answer a question.
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true"} if not os.isatty(2) else {}
+    # In a filter or a hook nobody can answer in the terminal. A program that asks may do so.
+    quiet = {"GIT_TERMINAL_PROMPT": "0"} if not os.isatty(2) else {}
     # Literal path specs are ours; LFS has its own ideas.
-    env = {"GIT_LITERAL_PATHSPECS": "0", **quiet}
+    env = {**AS_TYPED, **quiet}
     if told.progress is not silent:
         told.path = worktree.store.temporary()
         told.path.touch()

@@ -9,20 +9,29 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import signal
+import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from theta_jupyter.checkpoints import locate
-from theta_jupyter.errors import ManifestError, MissingObjectError, ThetaError, TransferError
+from theta_jupyter.errors import KeptError, ManifestError, MissingObjectError, ThetaError, TransferError
 from theta_jupyter.git.entries import note
 from theta_jupyter.git.install import ensure_hooks
 from theta_jupyter.git.known import remember
 from theta_jupyter.git.transfer import fetch_missing
+from theta_jupyter.git.worktree import shown
 from theta_jupyter.storage import snapshot
+from theta_jupyter.storage.beside import beside, sync
 from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.snapshot import owners_of
+
+try:
+    import fcntl
+except ImportError:  # Windows has none, and lets nobody cut off a file that is mapped.
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["at_hand", "lay", "mapped", "materialise", "rebuild", "store"]
+__all__ = ["at_hand", "lay", "lying", "mapped", "materialise", "rebuild", "store", "why"]
 
 _PAST = 2_000_000_000
 """Nanoseconds by which a file that is checked out is dated back."""
@@ -68,8 +77,24 @@ def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progr
     return text
 
 
-def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Path:
+def lying(path: Path) -> bytes | None:
+    """The text of a manifest that lies in the place of a file; empty if something else does, None if no file does."""
+    if path.is_symlink():
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read() if looks_like_manifest(file.peek(64)) else b""
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent, place: Path | None = None) -> Path:
     """Write the file of a manifest to a temporary file, checked; objects that are missing are fetched.
+
+    Parameters
+    ----------
+    place
+        Where that file shall be; if None, where ours lie.
 
     Raises
     ------
@@ -83,7 +108,7 @@ def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Pat
             fetch_missing(worktree, [manifest])
         except TransferError as error:
             raise MissingObjectError(next(iter(missing)), error.message, hint=error.hint) from error
-    path = worktree.store.temporary()
+    path = place or worktree.store.temporary()
     try:
         with path.open("w+b") as file:
             _reserve(file.fileno(), manifest.header.size)
@@ -103,7 +128,7 @@ def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Pat
 @contextmanager
 def mapped(path: Path) -> Iterator[memoryview]:
     """See a file as memory, without reading it."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, _held(file.fileno()):
         size = os.fstat(file.fileno()).st_size
         if not size:
             yield memoryview(b"")
@@ -111,6 +136,27 @@ def mapped(path: Path) -> Iterator[memoryview]:
         area = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         # Not closed: arrays may still look at it. It goes with the last of them.
         yield memoryview(area)
+
+
+@contextmanager
+def _held(descriptor: int) -> Iterator[None]:
+    """Let whoever would write to a file wait: memory of a file that is cut off kills the process that reads it.
+
+    A trainer saves while the panel looks at what it saved last. Linux can do so for a file of one's own, and nobody has
+    to wait for longer than ``/proc/sys/fs/lease-break-time``, 45 seconds; elsewhere it goes without.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        yield
+        return
+    with suppress(OSError):
+        # The signal that says somebody waits: one that is ignored where nobody has said otherwise.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 @contextmanager
@@ -127,8 +173,11 @@ def at_hand(worktree: Worktree, files: Iterable[tuple[str, Manifest]]) -> Iterat
             path = worktree.top / name
             if path.is_symlink() or not path.is_file():
                 continue
-            with mapped(path) as data:
-                layout, _ = locate(data)
+            try:
+                with mapped(path) as data:
+                    layout, _ = locate(data)
+            except FileNotFoundError:
+                continue  # Gone since: somebody else is at work.
             places = {view.name: span for view, span in zip(owners_of(layout), layout.storages, strict=True)}
             spans = {
                 record.blake3: (places[tensor].start, places[tensor].size)
@@ -184,25 +233,42 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
     ------
     ThetaError
         If its weights are neither here nor on any remote.
+    KeptError
+        If somebody has written to what lies there while the file was made: it stays.
     """
     path = worktree.top / name
-    rebuilt = rebuild(worktree, text, progress)
+    found = _lying(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A linked work tree may be on another disk than Git's folder, and nothing can be renamed from there to here.
+    is_near = path.parent.stat().st_dev == worktree.store.temporary().parent.stat().st_dev
+    rebuilt = rebuild(worktree, text, progress, None if is_near else beside(path))
     try:
-        present = path.is_file() and not path.is_symlink()
-        # As Git gives a new file its permissions: what the user's mask leaves.
-        mask = os.umask(0)
-        os.umask(mask)
-        rebuilt.chmod(path.stat().st_mode & 0o777 if present else 0o666 & ~mask)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # The index will say that it is what it should be; after a power cut, too.
+        sync(rebuilt)
+        if found and stat.S_ISREG(found.st_mode):
+            rebuilt.chmod(found.st_mode & 0o777)
         # A little in the past: a file that is no older than the index is looked at again and again.
         written = rebuilt.stat()
         os.utime(rebuilt, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
         before = rebuilt.stat()
+        if _version(_lying(path)) != _version(found):
+            hint = f"commit it, or take the other version with: git theta checkout -- {shown(name)}"
+            raise KeptError(f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
         os.replace(rebuilt, path)  # noqa: PTH105 - whatever is there, also a link
         after = path.stat()
         return after if _is_same(before, after) else None
     finally:
         rebuilt.unlink(missing_ok=True)
+
+
+def _lying(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return path.lstat()
+    return None
+
+
+def _version(found: os.stat_result | None) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if found else ()
 
 
 def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
@@ -212,41 +278,57 @@ def _is_same(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-def materialise(worktree: Worktree, names: Iterable[str], progress: Progress = silent) -> list[str]:
+def materialise(
+    worktree: Worktree,
+    names: Iterable[str],
+    progress: Progress = silent,
+    failed: dict[str, ThetaError] | None = None,
+) -> list[str]:
     """Replace manifests that lie in the work tree by the files they stand for; return which.
 
-    Of a file in conflict, that is the one that a merge has left there.
+    Of a file in conflict, that is the one that a merge has left there; of one with changes that are not staged, the one
+    that has them.
+
+    Parameters
+    ----------
+    failed
+        Gets what went wrong with each; without it, the first that went wrong is raised. See :func:`why`.
 
     Raises
     ------
     ThetaError
-        If the weights of one are neither here nor on any remote.
+        If the weights of one are neither here nor on any remote, or it cannot be written.
     """
     mended = []
     index = worktree.index()
     laid: dict[str, tuple[str, os.stat_result]] = {}
-    unsure: list[str] = []
     for name in names:
-        path = worktree.top / name
-        if path.is_symlink() or not path.is_file() or name not in index:
+        text = lying(worktree.top / name)
+        if not text or name not in index:
             continue
-        with path.open("rb") as file:
-            text = file.read() if looks_like_manifest(file.peek(64)) else b""
-        if not text or (0 in index[name] and text != worktree.blobs([index[name][0]])[0]):
-            continue
+        is_staged = 0 in index[name] and text == worktree.blobs([index[name][0]])[0]
         try:
-            stat = lay(worktree, name, text, progress)
-        except ManifestError:
-            if 0 in index[name]:
+            written = lay(worktree, name, text, progress)
+        except ThetaError as error:
+            if isinstance(error, ManifestError) and not is_staged:
+                continue  # In conflict, and merged as text, or written by hand: there is nothing that it stands for.
+            if failed is None:
                 raise
-            continue  # In conflict, and merged as text: there is nothing that it stands for.
-        if 0 in index[name]:
-            if stat is None:
-                unsure.append(name)
-            else:
-                laid[name] = index[name][0], stat
+            failed[name] = error
+            continue
+        # Whoever has written to it since has changed it.
+        if is_staged and written is not None:
+            laid[name] = index[name][0], written
         mended.append(name)
-    unsure += note(worktree, laid) if laid else []
+    unsure = note(worktree, laid) if laid else []
     if unsure:
         worktree.git("add", "--", *unsure)
     return mended
+
+
+def why(name: str, error: ThetaError) -> str:
+    """Say why a file was not put in the place of its manifest."""
+    reason = error.message.splitlines()[0]
+    if isinstance(error, KeptError):
+        return reason
+    return f"{shown(name)} stays a manifest, its weights are not here: {reason}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, TransferError
 from theta_jupyter.git import lfs
-from theta_jupyter.git.worktree import Worktree
+from theta_jupyter.git.worktree import Worktree, elsewhere
 from theta_jupyter.storage.manifest import parse
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "fetch_objects",
     "heads",
     "objects_between",
+    "one_of",
     "publish",
     "push",
     "remotes",
@@ -182,6 +183,17 @@ def remotes(worktree: Worktree) -> list[str]:
     return sorted(names, key=lambda name: (name != own, name != "origin"))
 
 
+def one_of(worktree: Worktree, remote: str, url: str) -> str:
+    """The URL itself, if a remote has several to push to: LFS, given the remote's name, knows only one of them.
+
+    Where the remote says where its LFS is, that holds for all of them.
+    """
+    if remote not in remotes(worktree) or worktree.config(f"remote.{remote}.lfspushurl"):
+        return remote
+    urls = worktree.git("remote", "get-url", "--push", "--all", remote).decode().splitlines()
+    return url if len(urls) > 1 else remote
+
+
 def heads(worktree: Worktree, url: str) -> list[str]:
     """Commits of branches and tags over there, those that are here, too; none if it does not answer."""
     try:
@@ -248,7 +260,8 @@ def _store_of(worktree: Worktree, remote: str) -> ObjectStore | None:
     folder = worktree.top / url.strip().removeprefix("file://")
     with contextlib.suppress(GitError):
         if folder.is_dir():
-            return Worktree.find(folder, bare=True).store
+            with elsewhere():
+                return Worktree.find(folder, bare=True).store
     return None
 
 

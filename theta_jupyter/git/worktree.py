@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
-__all__ = ["CHOICES", "LATER", "LAZY", "SKIP", "STAGES", "Worktree", "run", "shown"]
+__all__ = ["AS_TYPED", "CHOICES", "LATER", "LAZY", "SKIP", "STAGES", "Worktree", "elsewhere", "literal", "run", "shown"]
+
+AS_TYPED = {"GIT_LITERAL_PATHSPECS": "0"}
+"""Set for Git where words are the user's own, and where hooks of theirs run, which may ask it for patterns."""
+
+_NO_REPOSITORY = ("not a git repository", "must be run in a work tree")
+"""What Git says where there is none."""
+_NAMING = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_IMPLICIT_WORK_TREE", "GIT_SHALLOW_FILE", "GIT_INTERNAL_SUPER_PREFIX"),
+)
+"""What names a repository in the environment: of ``git rev-parse --local-env-vars``, all but its configuration."""
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
@@ -99,6 +110,8 @@ class Worktree:
                     raise
                 out = run(["rev-parse", "--absolute-git-dir", *what], cwd=folder)
         except (GitError, NotADirectoryError, FileNotFoundError) as error:
+            if isinstance(error, GitError) and not any(words in error.message for words in _NO_REPOSITORY):
+                raise  # There is one, and Git says why it cannot be used.
             raise NotARepositoryError(
                 f"{folder.resolve()} is not in the work tree of a Git repository",
                 hint="make one here with: git theta init",
@@ -138,6 +151,7 @@ class Worktree:
         env: Mapping[str, str] | None = None,
         fine: tuple[int, ...] = (0,),
         meanwhile: Callable[[], object] | None = None,
+        errors: list[str] | None = None,
     ) -> bytes:
         """Run git at the top of the work tree and return what it prints.
 
@@ -147,13 +161,15 @@ class Worktree:
             Exit statuses that are no failure.
         meanwhile
             Called every tenth of a second. Whatever it raises ends git.
+        errors
+            Gets the errors that git tells of and is not stopped by, such as a file that it cannot replace.
 
         Raises
         ------
         GitError
             With git's own words, if it fails.
         """
-        return run(args, cwd=self.top, data=data, env=env, fine=fine, meanwhile=meanwhile)
+        return run(args, cwd=self.top, data=data, env=env, fine=fine, meanwhile=meanwhile, errors=errors)
 
     def stages(self, path: str) -> dict[int, str]:
         """Blob of a path in each index stage it has: 0 when merged; 1 base, 2 ours, 3 theirs in a conflict."""
@@ -180,12 +196,13 @@ class Worktree:
         return found
 
     def index(self) -> dict[str, dict[int, str]]:
-        """Blob of every path in the index, by stage."""
+        """Blob of every file in the index, by stage."""
         found: dict[str, dict[int, str]] = {}
         for line in _records(self.git("ls-files", "-s", "-z")):
             info, _, name = line.partition(b"\t")
-            _, blob, stage = info.split()
-            found.setdefault(os.fsdecode(name), {})[int(stage)] = blob.decode()
+            mode, blob, stage = info.split()
+            if (mode, stage) != (b"160000", b"0"):  # A submodule is a commit of another repository, and no blob.
+                found.setdefault(os.fsdecode(name), {})[int(stage)] = blob.decode()
         return found
 
     def resolve(self, ref: str) -> str:
@@ -345,6 +362,7 @@ def run(
     env: Mapping[str, str] | None = None,
     fine: tuple[int, ...] = (0,),
     meanwhile: Callable[[], object] | None = None,
+    errors: list[str] | None = None,
 ) -> bytes:
     """Run git and return what it prints; see :meth:`Worktree.git`."""
     try:
@@ -365,6 +383,9 @@ def run(
         said = (text.decode(errors="replace").strip() for text in (err, out))
         words = next(filter(None, said), f"git {' '.join(args)} failed")
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
+    if errors is not None:
+        lines = err.decode(errors="replace").splitlines()
+        errors += [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return out
 
 
@@ -388,6 +409,21 @@ def _ended(
                 process.communicate(timeout=_GRACE)
             process.kill()
             raise
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """Let Git find the repository of a folder, whichever one the environment names, as it does in a hook."""
+    named = {name: os.environ.pop(name) for name in _NAMING if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(named)
+
+
+def literal(paths: Iterable[str]) -> list[str]:
+    """Paths from the top, for a Git that would take them for patterns (:data:`AS_TYPED`)."""
+    return [":(top)" if path == "." else f":(top,literal){path}" for path in paths]
 
 
 def shown(text: str) -> str:

@@ -121,7 +121,7 @@ class StoredCheckpoint(Checkpoint):
         manifest: Manifest,
         store: ObjectStore,
         names: Sequence[str] | None = None,
-        fetch: Callable[[dict[str, int]], None] | None = None,
+        fetch: Callable[[dict[str, int]], object] | None = None,
     ) -> None:
         super().__init__(what, _chosen(what, list(manifest.records), names))
         self.manifest, self._store, self._fetch = manifest, store, fetch

@@ -12,24 +12,23 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
-import socket
 import time
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
+from theta_jupyter.storage.beside import SIGNED, abandoned, signed
 from theta_jupyter.storage.nearby import Nearby
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ObjectStore", "abandoned"]
+__all__ = ["ObjectStore"]
 
 _ABANDONED = 7 * 24 * 3600
 """Seconds after which a temporary file of another machine is taken for abandoned."""
 _ID = re.compile("[0-9a-f]{64}")
-_TEMPORARY = re.compile(r"(?P<host>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}(\.(?P<aside>[0-9a-f]{64}))?")
+_TEMPORARY = re.compile(rf"(?P<signed>{SIGNED})(\.(?P<aside>[0-9a-f]{{64}}))?")
 """How :meth:`ObjectStore.temporary` names a file, and what is added where it is an object that was set aside."""
 
 
@@ -151,7 +150,8 @@ class ObjectStore:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder(path.parent)
+            temporary.chmod(temporary.stat().st_mode | self._group() & 0o040)
             temporary.replace(path)
         except OSError as error:
             raise ThetaError(
@@ -167,8 +167,8 @@ class ObjectStore:
     def temporary(self) -> Path:
         """Name a file that does not exist, on the file system of the objects, which a later process may sweep away."""
         folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
+        self._folder(folder)
+        return folder / signed()
 
     def sweep(self) -> int:
         """Remove temporary files of processes that are gone, put back objects that they had set aside.
@@ -186,7 +186,7 @@ class ObjectStore:
                 status = path.stat()
                 # An object that was set aside is old; what tells since when it has lain here is its last renaming.
                 since = status.st_ctime if aside else status.st_mtime
-                if not abandoned(path.name) and since >= time.time() - _ABANDONED:
+                if not (match and abandoned(match["signed"])) and since >= time.time() - _ABANDONED:
                     continue
                 if aside:
                     self.put_back(path)
@@ -238,6 +238,24 @@ class ObjectStore:
                 with contextlib.suppress(FileNotFoundError):
                     yield path.name, path.stat()
 
+    def _folder(self, path: Path) -> None:
+        """Make a folder, if it is not there."""
+        if path.is_dir():
+            return
+        self._folder(path.parent)
+        path.mkdir(exist_ok=True)
+        if self._group():
+            with contextlib.suppress(OSError):  # Another user's.
+                path.chmod(path.stat().st_mode | self._group())
+
+    def _group(self) -> int:
+        """What a group may do, where it shares the repository: as in Git's own folder of objects beside this one."""
+        try:
+            mode = (self.root.parent / "objects").stat().st_mode
+        except OSError:
+            return 0
+        return mode & 0o2070 if mode & 0o020 else 0
+
     def _size(self, object_id: str) -> int | None:
         try:
             return self.path(object_id).stat().st_size
@@ -248,21 +266,3 @@ class ObjectStore:
 def _read_only(path: str, flags: int) -> int:
     """Create a file that only this process may write to, through this descriptor; the umask is the user's."""
     return os.open(path, flags, 0o444)
-
-
-def abandoned(name: str) -> bool:
-    """Whether the process that made a name by :meth:`ObjectStore.temporary` ran on this machine, and is gone."""
-    match = _TEMPORARY.fullmatch(name)
-    return match is not None and match["host"] == socket.gethostname() and not _alive(int(match["pid"]))
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":
-        return True  # There is no harmless signal to ask with; age decides.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

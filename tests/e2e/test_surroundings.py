@@ -1,0 +1,404 @@
+"""What lies around a model: what Git says in the environment, other disks, hooks of the user, others who write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.repo import MODEL, Repo, safetensors
+from theta_jupyter import Repository
+from theta_jupyter.errors import KeptError, RequestError
+from theta_jupyter.git import attributes, commits, roads
+from theta_jupyter.storage import beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST, SECOND, THIRD = safetensors(), safetensors(b=1, wide=2), safetensors(c=4)
+
+
+@pytest.fixture
+def here(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
+    monkeypatch.chdir(repo.top)
+    with repo.environment():
+        yield repo
+
+
+def linked(repo: Repo, top: Path | None = None, branch: str = "side") -> Repo:
+    """A linked work tree, on a branch of its own."""
+    other = Repo(top or repo.top.parent / "linked", repo.home)
+    repo.git("worktree", "add", "--quiet", "-b", branch, str(other.top))
+    return other
+
+
+def bare(repo: Repo, name: str) -> Repo:
+    found = Repo(repo.top.parent / name, repo.home)
+    found.top.mkdir()
+    found.git("init", "--quiet", "--bare", "--initial-branch=main")
+    return found
+
+
+# Where Git says which repository it is.
+
+
+def test_from_a_folder_of_a_linked_work_tree(repo: Repo) -> None:
+    """Started by the alias, which names Git's folder and not the top."""
+    other = linked(repo)
+    folder = other.top / "deep/er"
+    folder.mkdir(parents=True)
+    other.write(SECOND)
+    done = other.run("theta", "commit", "-m", "second", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert other.git("show", "--format=", "--name-status") == f"M\t{MODEL}\n"
+    other.check(SECOND)
+    (folder / MODEL).write_bytes(THIRD)
+    done = other.run("theta", "track", MODEL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = other.run("theta", "add", MODEL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert other.text(f":deep/er/{MODEL}").startswith(b"theta manifest")
+    assert repo.run("diff", "--quiet").returncode == 0
+
+
+def test_clone_from_a_linked_work_tree(repo: Repo) -> None:
+    other = linked(repo)
+    before = other.git("config", "--list", "--local")
+    other.git("theta", "clone", str(repo.top), "copy")
+    copy = Repo(other.top / "copy", repo.home)
+    assert copy.git("config", "filter.theta.process")
+    assert (copy.top / ".git").is_dir()
+    copy.check(FIRST)
+    assert other.git("config", "--list", "--local") == before
+
+
+def test_a_push_from_a_linked_work_tree_freshens_the_remote(repo: Repo) -> None:
+    """Git names its own repository to the hook, also where the hook looks into another."""
+    remote = bare(repo, "origin.git")
+    other = linked(repo)
+    other.commit(SECOND)
+    other.git("push", "--quiet", str(remote.top), "side")
+    other.git("push", "--quiet", str(remote.top), ":side")
+    paths = [remote.worktree.store.path(name) for name in remote.objects]
+    for path in paths:
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    other.git("push", "--quiet", str(remote.top), "side")
+    assert paths
+    assert all(path.stat().st_mtime > 1_500_000_000 for path in paths)
+
+
+def test_a_repository_that_git_refuses(repo: Repo) -> None:
+    """As on a volume of another user: Git says what to do, and `init` makes none in its place."""
+    env = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
+    for verb in ("status", "init"):
+        done = subprocess.run(
+            [sys.executable, "-m", "theta_jupyter", verb],
+            cwd=repo.top,
+            env=repo.env | env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "dubious ownership" in done.stderr
+        assert "safe.directory" in done.stderr
+        assert "git theta init" not in done.stderr
+
+
+def test_a_linked_work_tree_on_another_disk(repo: Repo) -> None:
+    top = Path("/dev/shm") / f"theta-{os.getpid()}-{repo.top.parent.name}"  # noqa: S108 - a disk of its own
+    if not top.parent.is_dir() or top.parent.stat().st_dev == repo.top.stat().st_dev:
+        pytest.skip("there is no other disk here")
+    try:
+        other = linked(repo, top)
+        second = repo.commit(SECOND)
+        (top / f".theta-{beside.machine()}.{1 << 29}.{'0' * 16}.safetensors").touch()
+        other.git("theta", "checkout", second)
+        other.check(SECOND)
+        assert not list(top.glob(".theta-*"))
+        other.write(THIRD)
+        other.git("theta", "commit", "-m", "third")
+        other.check(THIRD)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+
+
+# Hooks and remotes of the user.
+
+
+@pytest.mark.parametrize("verb", ["commit", "merge", "checkout"])
+def test_hooks_of_the_user_may_ask_for_patterns(repo: Repo, verb: str) -> None:
+    repo.git("switch", "--quiet", "--create", "side")
+    repo.commit(SECOND)
+    (repo.top / "a.txt").touch()
+    repo.commit()
+    repo.git("switch", "--quiet", "main")
+    hooks = {"commit": "post-commit", "merge": "post-merge", "checkout": "post-checkout"}
+    hook = repo.top / ".git/hooks" / hooks[verb]
+    hook.write_text("#!/bin/sh\ngit ls-files -- '*.safetensors' >.git/seen\n")
+    hook.chmod(0o755)
+    if verb == "commit":
+        repo.write(THIRD)
+    repo.git(
+        "theta",
+        *{"commit": ("commit", "-m", "third"), "merge": ("merge", "side"), "checkout": ("checkout", "side")}[verb],
+    )
+    assert (repo.top / ".git/seen").read_text() == f"{MODEL}\n"
+
+
+def test_names_that_look_like_patterns(here: Repo) -> None:
+    for name in ("*.safetensors", "[m].safetensors", ":m.safetensors"):
+        Repository().save({"a": __import__("torch").ones(3)}, name, "odd")
+        assert name in here.git("show", "--format=", "--name-only", "-z").split("\0")
+    here.write(SECOND, ":m.safetensors")
+    here.write(SECOND)
+    Repository().checkout("", ["*.safetensors", ":m.safetensors"])
+    assert here.status() == f" M {MODEL}\n"
+    Repository().checkout("", ["."])
+    here.check(FIRST)
+
+
+def test_every_push_url_gets_the_objects(repo: Repo) -> None:
+    one, two = bare(repo, "one.git"), bare(repo, "two.git")
+    repo.git("remote", "add", "origin", str(one.top))
+    for url in (one.top, two.top):
+        repo.git("remote", "set-url", "--add", "--push", "origin", str(url))
+    repo.git("config", "theta.publishPointers", "true")
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "origin", "main")
+    for remote in (one, two):
+        assert remote.objects == repo.objects
+        assert remote.git("for-each-ref", "--format=%(refname)").split() == ["refs/heads/main", "refs/theta/pointers"]
+
+
+def test_a_program_of_the_user_answers_for_passwords(repo: Repo) -> None:
+    tools = repo.top.parent / "tools"
+    tools.mkdir()
+    real = shutil.which("git-lfs")
+    assert real
+    (tools / "git-lfs").write_text(
+        f'#!/bin/sh\necho "$GIT_ASKPASS:$GIT_TERMINAL_PROMPT" >>"{tools}/asked"\nexec {real} "$@"\n'
+    )
+    (tools / "git-lfs").chmod(0o755)
+    remote = bare(repo, "origin.git")
+    env = {"PATH": f"{tools}:{repo.env['PATH']}", "GIT_ASKPASS": "/opt/ask"}
+    repo.git("push", "--quiet", str(remote.top), "main", env=env)
+    assert set((tools / "asked").read_text().split()) == {"/opt/ask:0"}
+
+
+def test_a_ref_with_spaces_is_pushed(repo: Repo) -> None:
+    remote = bare(repo, "origin.git")
+    repo.commit(SECOND, "fix bug")
+    repo.git("push", "--quiet", str(remote.top), "HEAD^{/fix bug}:refs/heads/x")
+    assert remote.objects == repo.objects
+
+
+def test_a_commit_is_written_as_literally_as_it_was(repo: Repo) -> None:
+    """Old tools have left authors without a name or a date, which Git reads, and would not write itself."""
+    with repo.environment():
+        tree = repo.head("HEAD^{tree}")
+        odd = commits.Commit(tree, (), ((b"author", b"<>"), (b"committer", b"x <y> 1")), b"odd\n")
+        assert repo.run("cat-file", "commit", commits.write(repo.worktree, odd)).stdout == odd.data()
+
+
+# Files that are not models, and models that are not files.
+
+
+def test_a_submodule_under_a_pattern(repo: Repo) -> None:
+    inner = repo.clone("inner")
+    (repo.top / ".gitattributes").write_text(
+        "* filter=theta diff=theta merge=theta -text\n*.txt !filter\n.git* !filter\n"
+    )
+    repo.commit()
+    repo.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner.top), "vendor")
+    repo.git("commit", "--quiet", "-m", "vendor")
+    second = repo.commit(SECOND)
+    assert "no tracked model changed" in repo.git("theta", "status")
+    assert "vendor" not in repo.git("theta", "ls-files")
+    repo.git("theta", "checkout", "HEAD~1")
+    repo.check(FIRST)
+    repo.git("theta", "checkout", second)
+    repo.check(SECOND)
+    repo.write(THIRD)
+    repo.git("theta", "commit", "-m", "third")
+    assert repo.git("show", "--format=", "--name-only") == f"{MODEL}\n"
+
+
+def test_a_model_outside_of_a_sparse_checkout_is_not_deleted(repo: Repo) -> None:
+    repo.git("theta", "track", "far/*.safetensors")
+    repo.commit(SECOND, path="far/m.safetensors")
+    repo.git("sparse-checkout", "set", "near")
+    assert not (repo.top / "far").exists()
+    assert "no tracked model changed" in repo.git("theta", "status")
+    (repo.top / MODEL).unlink()
+    assert "deleted" in repo.git("theta", "status")
+
+
+def test_attributes_that_are_a_link(here: Repo) -> None:
+    outside = here.top.parent / "outside"
+    outside.write_text("mine\n")
+    (here.top / ".gitattributes").unlink()
+    (here.top / ".gitattributes").symlink_to(outside)
+    with pytest.raises(RequestError, match="is a link"):
+        Repository().track("*.pt")
+    assert outside.read_text() == "mine\n"
+
+
+def test_attributes_are_whole_or_as_they_were(here: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (here.top / ".gitattributes").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(beside, "sync", full)
+    with pytest.raises(OSError, match="No space"):
+        attributes.track(here.worktree, pattern="*.pt")
+    assert (here.top / ".gitattributes").read_bytes() == before
+    assert not list(here.top.glob(".theta-*"))
+
+
+@pytest.mark.parametrize("mask", ["022", "077"])
+def test_a_repository_that_a_group_shares(tmp_path: Path, mask: str) -> None:
+    repo = Repo(tmp_path / "work", tmp_path / "home")
+    repo.home.mkdir()
+    repo.init("--shared=group")
+    repo.track()
+    repo.write(FIRST)
+    subprocess.run(["sh", "-c", f"umask {mask} && git theta commit -m first"], cwd=repo.top, env=repo.env, check=True)
+    found = list(repo.theta.glob("objects/**/*"))
+    assert found
+    for path in found:
+        assert path.stat().st_mode & 0o2070 == (0o2070 if path.is_dir() else 0o040), path
+    assert (repo.theta / "tmp").stat().st_mode & 0o070 == 0o070
+
+
+# Somebody else writes.
+
+
+def test_autostash_brings_changes_back_as_a_file(repo: Repo) -> None:
+    """Git puts what is not committed away and back again, while it writes manifests only."""
+    remote = bare(repo, "origin.git")
+    repo.git("push", "--quiet", "--set-upstream", str(remote.top), "main")
+    other = repo.clone("other")
+    other.install()
+    (other.top / "a.txt").touch()
+    other.git("add", "a.txt")
+    other.git("commit", "--quiet", "-m", "other")
+    other.git("push", "--quiet", str(remote.top), "main")
+    repo.git("remote", "add", "origin", str(remote.top))
+    repo.write(SECOND)
+    repo.git("-c", "rebase.autoStash=true", "theta", "pull", "--rebase", "origin", "main")
+    assert (repo.top / "a.txt").exists()
+    assert repo.read() == SECOND
+    assert repo.status() == f" M {MODEL}\n"
+    assert "M  m.safetensors" in repo.git("theta", "status")
+
+
+def test_a_manifest_of_something_else_is_a_change(repo: Repo) -> None:
+    second = repo.commit(SECOND)
+    text = repo.text()
+    repo.git("theta", "checkout", "HEAD~1")
+    repo.write(text)
+    status = repo.git("theta", "status")
+    assert "M  m.safetensors" in status
+    assert "manifest" not in status
+    repo.git("theta", "init")
+    assert repo.read() == SECOND
+    repo.git("theta", "commit", "-m", "as the second")
+    assert repo.text() == repo.text(f"{second}:{MODEL}")
+
+
+def test_what_is_saved_while_another_version_is_brought_stays(here: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.commit(SECOND)
+    real = roads.rebuild
+
+    def slow(*args: object) -> Path:
+        made = real(*args)  # type: ignore[arg-type]
+        here.write(THIRD)
+        return made
+
+    monkeypatch.setattr(roads, "rebuild", slow)
+    message = Repository().checkout("HEAD~1")
+    assert [line for line in message.details if "was written to meanwhile, and is kept" in line]
+    assert here.read() == THIRD
+    assert here.status() == f" M {MODEL}\n"
+    here.write(here.text())
+    with pytest.raises(KeptError):
+        Repository().checkout("", [MODEL])
+    assert here.read() == THIRD
+    assert not list((here.theta / "tmp").iterdir())
+
+
+def test_a_file_is_on_the_disk_before_the_index_says_so(here: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.commit(SECOND)
+    did: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        did.append(f"sync {os.fstat(descriptor).st_size}")
+        sync(descriptor)
+
+    def noted_replace(old: Path, new: Path) -> None:
+        did.append(f"replace {Path(new).name}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    Repository().checkout("HEAD~1")
+    at = did.index(f"replace {MODEL}")
+    assert f"sync {len(FIRST)}" in did[:at]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from theta_jupyter.git.roads import mapped
+with mapped(Path(sys.argv[1])) as data:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(sum(data), flush=True)
+"""
+
+
+def test_nobody_cuts_a_file_off_that_is_being_read(tmp_path: Path) -> None:
+    """Reading memory whose file has been cut off kills a process: a kernel, or the server."""
+    file = tmp_path / "model"
+    file.write_bytes(bytes([1]) * 100_000)
+    reader = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdin=-1, stdout=-1, text=True)
+    assert reader.stdin
+    assert reader.stdout
+    with reader:
+        assert reader.stdout.readline() == "ready\n"
+        if not Path("/proc/locks").is_file() or f" {reader.pid} " not in Path("/proc/locks").read_text():
+            reader.kill()
+            pytest.skip("no file can be held here")
+        writer = threading.Thread(target=lambda: file.write_bytes(b"new"))
+        writer.start()
+        while "BREAKING" not in Path("/proc/locks").read_text():
+            assert writer.is_alive()
+        assert file.stat().st_size == 100_000
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        assert reader.stdout.readline() == "100000\n"
+        writer.join()
+    assert reader.returncode == 0
+    assert file.read_bytes() == b"new"
+
+
+def test_a_process_is_known_in_its_own_container_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = beside.signed()
+    gone = own.replace(f".{os.getpid()}.", f".{1 << 29}.")
+    assert beside.abandoned(gone)
+    assert not beside.abandoned(own)
+    monkeypatch.setattr(os, "readlink", lambda _: "pid:[1]")
+    beside.machine.cache_clear()
+    try:
+        assert not beside.abandoned(gone)
+    finally:
+        beside.machine.cache_clear()
