@@ -1,7 +1,7 @@
 # Everything a checkout can do. Set-up is stamped: it runs again only when what it depends on has changed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-JOBS ?= 2
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 DEMOS := $(wildcard demo_notebooks/*.ipynb)
 
 SHELL := /bin/bash

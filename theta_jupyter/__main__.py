@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from theta_jupyter.cli import main
 
-# An alias starts at the top of the work tree, and Git says where the user was. In a linked work tree it also names its
-# folder, but not the top: then the current folder would be taken for it.
-if "GIT_DIR" in os.environ and "GIT_WORK_TREE" not in os.environ and os.path.lexists(".git"):
-    os.environ["GIT_DIR"] = os.path.abspath(os.environ["GIT_DIR"])  # noqa: PTH100 - a link is taken where it stands
-    os.environ["GIT_WORK_TREE"] = os.getcwd()  # noqa: PTH109 - text, as the environment is
+# An alias starts at the top of the work tree, and Git says where the user was. Where `.git` is a file, as in a linked
+# work tree, it also names the folder that is named there, but not the top. Without that, Git finds both from anywhere.
+named, link = os.environ.get("GIT_DIR"), Path(".git")
+if named and "GIT_WORK_TREE" not in os.environ and link.is_file():
+    folder = Path(os.fsdecode(link.read_bytes()).removeprefix("gitdir: ").rstrip("\r\n"))
+    if folder.resolve() == Path(named).resolve():
+        del os.environ["GIT_DIR"]
 prefix = os.environ.pop("GIT_PREFIX", "")
 if prefix:
     os.chdir(prefix)

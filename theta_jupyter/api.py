@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from theta_jupyter import changes, collecting, history, moving, preparing, sharing, staging, tracking
 from theta_jupyter.answers import Branches, Commit, Files, Log, Shown, Status
-from theta_jupyter.errors import NotARepositoryError, RequestError
+from theta_jupyter.errors import GitError, NotARepositoryError, RequestError
 from theta_jupyter.git.entries import unlock
 from theta_jupyter.git.install import install, install_hooks, is_installed, uninstall
 from theta_jupyter.git.transfer import fetch_objects
@@ -734,8 +734,9 @@ def load(path: PathLike, ref: str = "", names: Sequence[str] | None = None, *, i
 
     inside = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link is taken where it stands
     try:
-        return Repository(inside).load(path, ref, names, into=into)
-    except NotARepositoryError:
+        repository = Repository(inside)
+    except GitError:  # There is none, or none that Git would open, or no Git: a file needs none.
         if ref:
             raise
         return loading.from_file(path, Path(path), names, into)
+    return repository.load(path, ref, names, into=into)

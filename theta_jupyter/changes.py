@@ -22,6 +22,7 @@ from theta_jupyter.git.known import Known
 from theta_jupyter.git.roads import lying, mapped, store
 from theta_jupyter.results import size_text
 from theta_jupyter.sides import file_diff, stored_side
+from theta_jupyter.storage.beside import is_beside
 from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
 from theta_jupyter.storage.pool import Progress, silent
@@ -60,7 +61,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".npz")
 def tracked(worktree: Worktree) -> list[str]:
     """Paths the filter has, in the index or new in the work tree."""
     listed = worktree.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    paths = dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name)
+    names = dict.fromkeys(os.fsdecode(name) for name in listed.split(b"\0") if name)
+    paths = [name for name in names if not is_beside(name.rpartition("/")[2])]
     found = [path for path, value in worktree.filters(paths).items() if value == "theta"]
     # A pattern may also fit a submodule, which is no file.
     modes = worktree.modes([path for path in found if (worktree.top / path).is_dir()])
@@ -310,6 +312,7 @@ def offered(worktree: Worktree) -> list[str]:
     """Checkpoints, by the ends of their names, that nobody tracks and nobody ignores."""
     listed = worktree.git("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
     paths = [path for path in map(os.fsdecode, listed) if path.lower().endswith(SUFFIXES)]
+    paths = [path for path in paths if not is_beside(path.rpartition("/")[2])]
     return [path for path, value in worktree.filters(paths).items() if not value]
 
 

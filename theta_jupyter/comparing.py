@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from theta_jupyter.changes import chosen, label, manifests, require
 from theta_jupyter.diffs.pair import Pair, Side
 from theta_jupyter.diffs.report import Diff
-from theta_jupyter.errors import NotARepositoryError, RequestError, ThetaError
+from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.git.worktree import Worktree
 from theta_jupyter.sides import (
     checkpoint_side,
@@ -167,7 +167,7 @@ def _side(thing: Any, name: str, other: Side | None, progress: Progress) -> Side
     text = str(os.fspath(thing))
     try:
         worktree = Worktree.find(Path(os.path.abspath(text)).parent)  # noqa: PTH100 - a link is taken where it stands
-    except NotARepositoryError:
+    except GitError:  # There is none, or none that Git would open, or no Git: a file needs none.
         worktree = None
     like = other.manifest if other else None
     if is_side(text):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,28 @@ def test_from_a_folder_of_a_linked_work_tree(repo: Repo) -> None:
     assert repo.run("diff", "--quiet").returncode == 0
 
 
+def test_nothing_is_done_beside_a_bare_repository(repo: Repo) -> None:
+    """As people keep it who have many work trees: `.git` is a file that names a bare repository."""
+    place = Repo(repo.top.parent / "place", repo.home)
+    place.top.mkdir()
+    repo.git("clone", "--quiet", "--bare", str(repo.top), str(place.top / ".bare"))
+    (place.top / ".git").write_text("gitdir: ./.bare\n")
+    for key, value in ((line.split("=", 1)) for line in repo.git("config", "--list", "--local").splitlines()):
+        if "theta" in key:
+            place.git("config", key, value)
+    before = place.git("rev-parse", "main")
+    for words in (("commit", "-m", "x"), ("switch", "main"), ("status",)):
+        assert "work tree" in place.fails("theta", *words)
+    assert place.git("rev-parse", "main") == before
+    assert sorted(path.name for path in place.top.iterdir()) == [".bare", ".git"]
+
+
+def test_a_new_repository_from_a_linked_work_tree(repo: Repo) -> None:
+    other = linked(repo)
+    other.git("theta", "init", "../new")
+    assert (other.top.parent / "new/.git").is_dir()
+
+
 def test_clone_from_a_linked_work_tree(repo: Repo) -> None:
     other = linked(repo)
     before = other.git("config", "--list", "--local")
@@ -87,6 +111,9 @@ def test_a_push_from_a_linked_work_tree_freshens_the_remote(repo: Repo) -> None:
     other.git("push", "--quiet", str(remote.top), ":side")
     paths = [remote.worktree.store.path(name) for name in remote.objects]
     for path in paths:
+        data = path.read_bytes()
+        path.unlink()  # It may be a link to ours.
+        path.write_bytes(data)
         os.utime(path, (1_000_000_000, 1_000_000_000))
     other.git("push", "--quiet", str(remote.top), "side")
     assert paths
@@ -109,6 +136,25 @@ def test_a_repository_that_git_refuses(repo: Repo) -> None:
         assert "dubious ownership" in done.stderr
         assert "safe.directory" in done.stderr
         assert "git theta init" not in done.stderr
+
+
+def test_a_file_needs_no_repository_that_works(repo: Repo, tmp_path: Path) -> None:
+    code = f"from theta_jupyter import compare, load; load('{MODEL}')['a']; compare('{MODEL}', '{MODEL}')"
+    repo.python(code, env={"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"})
+    repo.python(code, env={"PATH": str(tmp_path / "nothing")})
+
+
+def test_other_languages(repo: Repo) -> None:
+    """Git speaks the user's own, and its words say whether there is a repository."""
+    tools = repo.top.parent / "tools"
+    tools.mkdir()
+    (tools / "git").write_text(f'#!/bin/sh\necho "$LANGUAGE" >>"{tools}/told"\nexec /usr/bin/git "$@"\n')
+    (tools / "git").chmod(0o755)
+    repo.python(
+        "from theta_jupyter import Repository; Repository()",
+        env={"LANGUAGE": "de:en", "PATH": f"{tools}:{repo.env['PATH']}"},
+    )
+    assert set((tools / "told").read_text().split("\n")) == {""}
 
 
 def test_a_linked_work_tree_on_another_disk(repo: Repo) -> None:
@@ -141,7 +187,7 @@ def test_hooks_of_the_user_may_ask_for_patterns(repo: Repo, verb: str) -> None:
     repo.git("switch", "--quiet", "main")
     hooks = {"commit": "post-commit", "merge": "post-merge", "checkout": "post-checkout"}
     hook = repo.top / ".git/hooks" / hooks[verb]
-    hook.write_text("#!/bin/sh\ngit ls-files -- '*.safetensors' >.git/seen\n")
+    hook.write_text("#!/bin/sh\ngit ls-files -- '*.safetensors' >.git/seen\necho 'error: mine' >&2\n")
     hook.chmod(0o755)
     if verb == "commit":
         repo.write(THIRD)
@@ -175,6 +221,19 @@ def test_every_push_url_gets_the_objects(repo: Repo) -> None:
     for remote in (one, two):
         assert remote.objects == repo.objects
         assert remote.git("for-each-ref", "--format=%(refname)").split() == ["refs/heads/main", "refs/theta/pointers"]
+
+
+@pytest.mark.parametrize("where", [".git/config", ".lfsconfig"])
+def test_push_urls_that_share_one_lfs(repo: Repo, where: str) -> None:
+    one, two, store = bare(repo, "one.git"), bare(repo, "two.git"), bare(repo, "store.git")
+    repo.git("remote", "add", "origin", str(one.top))
+    for url in (one.top, two.top):
+        repo.git("remote", "set-url", "--add", "--push", "origin", str(url))
+    repo.git("config", "--file", where, "remote.origin.lfsurl", f"file://{store.top}")
+    repo.commit(SECOND)
+    repo.git("push", "--quiet", "origin", "main")
+    assert store.objects == repo.objects
+    assert one.objects == two.objects == set()
 
 
 def test_a_program_of_the_user_answers_for_passwords(repo: Repo) -> None:
@@ -212,6 +271,7 @@ def test_a_commit_is_written_as_literally_as_it_was(repo: Repo) -> None:
 
 def test_a_submodule_under_a_pattern(repo: Repo) -> None:
     inner = repo.clone("inner")
+    inner.git("commit", "--quiet", "--allow-empty", "-m", "of its own")
     (repo.top / ".gitattributes").write_text(
         "* filter=theta diff=theta merge=theta -text\n*.txt !filter\n.git* !filter\n"
     )
@@ -276,6 +336,27 @@ def test_a_repository_that_a_group_shares(tmp_path: Path, mask: str) -> None:
     for path in found:
         assert path.stat().st_mode & 0o2070 == (0o2070 if path.is_dir() else 0o040), path
     assert (repo.theta / "tmp").stat().st_mode & 0o070 == 0o070
+
+
+def test_a_folder_that_has_become_a_file(repo: Repo) -> None:
+    repo.git("theta", "track", "far/*.safetensors")
+    repo.commit(SECOND, path="far/m.safetensors")
+    shutil.rmtree(repo.top / "far")
+    (repo.top / "far").touch()
+    assert "deleted" in repo.git("theta", "status")
+    (repo.top / "far").unlink()
+    (repo.top / MODEL).unlink()
+    os.mkfifo(repo.top / MODEL)
+    assert repo.git("theta", "status").count("deleted") == 2
+
+
+def test_what_is_half_made_beside_a_model_is_no_model(repo: Repo) -> None:
+    repo.git("theta", "track", "*.safetensors")
+    (repo.top / f".theta-{beside.signed()}.safetensors").write_bytes(SECOND)
+    repo.write(SECOND)
+    assert ".theta" not in repo.git("theta", "status")
+    repo.git("theta", "commit", "-m", "second")
+    assert ".theta" not in repo.git("ls-files")
 
 
 # Somebody else writes.
@@ -370,14 +451,17 @@ def test_nobody_cuts_a_file_off_that_is_being_read(tmp_path: Path) -> None:
     """Reading memory whose file has been cut off kills a process: a kernel, or the server."""
     file = tmp_path / "model"
     file.write_bytes(bytes([1]) * 100_000)
+    with file.open("rb") as held:
+        try:
+            fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except (AttributeError, OSError):
+            pytest.skip("no file can be held here")
     reader = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdin=-1, stdout=-1, text=True)
     assert reader.stdin
     assert reader.stdout
     with reader:
         assert reader.stdout.readline() == "ready\n"
-        if not Path("/proc/locks").is_file() or f" {reader.pid} " not in Path("/proc/locks").read_text():
-            reader.kill()
-            pytest.skip("no file can be held here")
+        assert f" {reader.pid} " in Path("/proc/locks").read_text()
         writer = threading.Thread(target=lambda: file.write_bytes(b"new"))
         writer.start()
         while "BREAKING" not in Path("/proc/locks").read_text():
@@ -392,13 +476,17 @@ def test_nobody_cuts_a_file_off_that_is_being_read(tmp_path: Path) -> None:
 
 
 def test_a_process_is_known_in_its_own_container_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = beside.signed()
+    own, now = beside.signed(), time.time()
     gone = own.replace(f".{os.getpid()}.", f".{1 << 29}.")
-    assert beside.abandoned(gone)
-    assert not beside.abandoned(own)
+    assert beside.abandoned(gone, now)
+    assert not beside.abandoned(own, 0)
     monkeypatch.setattr(os, "readlink", lambda _: "pid:[1]")
     beside.machine.cache_clear()
     try:
-        assert not beside.abandoned(gone)
+        # Of another container, or from before the last start: nobody can be asked, and nobody takes that long.
+        for name in (own, gone):
+            assert not beside.abandoned(name, now - 600)
+            assert beside.abandoned(name, now - 7200)
+        assert not beside.abandoned(f"elsewhere-{own}", 0)
     finally:
         beside.machine.cache_clear()

@@ -47,7 +47,7 @@ def pre_push(worktree: Worktree, remote: str, url: str, refs: str) -> None:
         Lines of ``LOCAL-REF LOCAL-COMMIT REMOTE-REF REMOTE-COMMIT``.
     """
     # Imported here: a commit need not wait for what only a push needs.
-    from theta_jupyter.git.transfer import OFFER_ALL, PUBLISH, heads, objects_between, one_of, publish, push
+    from theta_jupyter.git.transfer import OFFER_ALL, PUBLISH, has_lfs, heads, objects_between, one_of, publish, push
 
     new, known = [], []
     for line in refs.split("\n"):
@@ -62,7 +62,7 @@ def pre_push(worktree: Worktree, remote: str, url: str, refs: str) -> None:
         missing = worktree.store.missing(every)
         objects |= {name: size for name, size in every.items() if name not in missing}
     target = one_of(worktree, remote, url)
-    push(worktree, target, objects)
+    push(worktree, remote if has_lfs(worktree, remote) else target, objects)
     if worktree.is_on(PUBLISH):
         publish(worktree, target, objects)
 

@@ -86,7 +86,8 @@ def unlock(worktree: Worktree) -> None:
     """Remove the lock that a process of ours left when it was killed; anybody else's stays."""
     lock = worktree.git_dir / "index.lock"
     with contextlib.suppress(OSError):
-        if lock.stat().st_size < _NAME and abandoned(lock.read_text(errors="replace")):
+        found = lock.stat()
+        if found.st_size < _NAME and abandoned(lock.read_text(errors="replace"), found.st_mtime):
             lock.unlink()
 
 

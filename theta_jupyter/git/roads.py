@@ -6,11 +6,15 @@ once.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import re
+import shutil
 import signal
 import stat
+import sys
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -44,6 +48,8 @@ __all__ = ["at_hand", "lay", "lying", "mapped", "materialise", "rebuild", "store
 
 _PAST = 2_000_000_000
 """Nanoseconds by which a file that is checked out is dated back."""
+_WRITING, _PAUSE = 5.0, 0.02
+"""Seconds for which a writer is waited for, and between looks."""
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
 
@@ -79,22 +85,17 @@ def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progr
 
 def lying(path: Path) -> bytes | None:
     """The text of a manifest that lies in the place of a file; empty if something else does, None if no file does."""
-    if path.is_symlink():
+    if path.is_symlink() or not path.is_file():
         return None
     try:
         with path.open("rb") as file:
             return file.read() if looks_like_manifest(file.peek(64)) else b""
-    except (FileNotFoundError, IsADirectoryError):
-        return None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None  # Gone since: somebody else is at work.
 
 
-def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent, place: Path | None = None) -> Path:
+def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Path:
     """Write the file of a manifest to a temporary file, checked; objects that are missing are fetched.
-
-    Parameters
-    ----------
-    place
-        Where that file shall be; if None, where ours lie.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent, place:
             fetch_missing(worktree, [manifest])
         except TransferError as error:
             raise MissingObjectError(next(iter(missing)), error.message, hint=error.hint) from error
-    path = place or worktree.store.temporary()
+    path = worktree.store.temporary()
     try:
         with path.open("w+b") as file:
             _reserve(file.fileno(), manifest.header.size)
@@ -143,15 +144,24 @@ def _held(descriptor: int) -> Iterator[None]:
     """Let whoever would write to a file wait: memory of a file that is cut off kills the process that reads it.
 
     A trainer saves while the panel looks at what it saved last. Linux can do so for a file of one's own, and nobody has
-    to wait for longer than ``/proc/sys/fs/lease-break-time``, 45 seconds; elsewhere it goes without.
+    to wait for longer than ``/proc/sys/fs/lease-break-time``, 45 seconds; elsewhere it goes without. So it does where
+    torch is loaded: it opens a file to save with all threads of this process stopped, also the one it waits for.
     """
-    if not hasattr(fcntl, "F_SETLEASE"):
+    if not hasattr(fcntl, "F_SETLEASE") or "torch" in sys.modules:
         yield
         return
-    with suppress(OSError):
-        # The signal that says somebody waits: one that is ignored where nobody has said otherwise.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    # While somebody has it open for writing, or waits for that, it cannot be held.
+    until = time.monotonic() + _WRITING
+    while True:
+        try:
+            # The signal that says somebody waits: one that is ignored where nobody has said otherwise.
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN and time.monotonic() < until:
+                time.sleep(_PAUSE)
+                continue
+        break
     try:
         yield
     finally:
@@ -238,27 +248,44 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
     """
     path = worktree.top / name
     found = _lying(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A linked work tree may be on another disk than Git's folder, and nothing can be renamed from there to here.
-    is_near = path.parent.stat().st_dev == worktree.store.temporary().parent.stat().st_dev
-    rebuilt = rebuild(worktree, text, progress, None if is_near else beside(path))
+    made = rebuild(worktree, text, progress)
     try:
-        # The index will say that it is what it should be; after a power cut, too.
-        sync(rebuilt)
-        if found and stat.S_ISREG(found.st_mode):
-            rebuilt.chmod(found.st_mode & 0o777)
-        # A little in the past: a file that is no older than the index is looked at again and again.
-        written = rebuilt.stat()
-        os.utime(rebuilt, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
-        before = rebuilt.stat()
-        if _version(_lying(path)) != _version(found):
-            hint = f"commit it, or take the other version with: git theta checkout -- {shown(name)}"
-            raise KeptError(f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
-        os.replace(rebuilt, path)  # noqa: PTH105 - whatever is there, also a link
-        after = path.stat()
-        return after if _is_same(before, after) else None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return _placed(made, path, found, name)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        # A linked work tree may be on another disk than Git's folder.
+        near = beside(path)
+        try:
+            shutil.copy(made, near)
+            return _placed(near, path, found, name)
+        finally:
+            near.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"cannot write {shown(name)}: {error.strerror or error}"
+        raise ThetaError(message, hint="free some space or mend the permissions, and check it out again") from error
     finally:
-        rebuilt.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
+
+
+def _placed(made: Path, path: Path, found: os.stat_result | None, name: str) -> os.stat_result | None:
+    """Let a file take its place, if there still is what was found there."""
+    # The index will say that it is what it should be; after a power cut, too.
+    sync(made)
+    if found and stat.S_ISREG(found.st_mode):
+        made.chmod(found.st_mode & 0o777)
+    # A little in the past: a file that is no older than the index is looked at again and again.
+    written = made.stat()
+    os.utime(made, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
+    before = made.stat()
+    if _version(_lying(path)) != _version(found):
+        hint = f"commit it, or take the other version with: git theta checkout -- {shown(name)}"
+        raise KeptError(f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
+    os.replace(made, path)  # noqa: PTH105 - whatever is there, also a link
+    after = path.stat()
+    return after if _is_same(before, after) else None
 
 
 def _lying(path: Path) -> os.stat_result | None:
@@ -302,27 +329,29 @@ def materialise(
     mended = []
     index = worktree.index()
     laid: dict[str, tuple[str, os.stat_result]] = {}
-    for name in names:
-        text = lying(worktree.top / name)
-        if not text or name not in index:
-            continue
-        is_staged = 0 in index[name] and text == worktree.blobs([index[name][0]])[0]
-        try:
-            written = lay(worktree, name, text, progress)
-        except ThetaError as error:
-            if isinstance(error, ManifestError) and not is_staged:
-                continue  # In conflict, and merged as text, or written by hand: there is nothing that it stands for.
-            if failed is None:
-                raise
-            failed[name] = error
-            continue
-        # Whoever has written to it since has changed it.
-        if is_staged and written is not None:
-            laid[name] = index[name][0], written
-        mended.append(name)
-    unsure = note(worktree, laid) if laid else []
-    if unsure:
-        worktree.git("add", "--", *unsure)
+    try:
+        for name in names:
+            text = lying(worktree.top / name)
+            if not text or name not in index:
+                continue
+            is_staged = 0 in index[name] and text == worktree.blobs([index[name][0]])[0]
+            try:
+                written = lay(worktree, name, text, progress)
+            except ThetaError as error:
+                if isinstance(error, ManifestError) and not is_staged:
+                    continue  # In conflict, and merged as text, or written by hand: there is nothing it stands for.
+                if failed is None:
+                    raise
+                failed[name] = error
+                continue
+            # Whoever has written to it since has changed it.
+            if is_staged and written is not None:
+                laid[name] = index[name][0], written
+            mended.append(name)
+    finally:  # Also at an interruption: Git need not read again what is done.
+        unsure = note(worktree, laid) if laid else []
+        if unsure:
+            worktree.git("add", "--", *unsure)
     return mended
 
 

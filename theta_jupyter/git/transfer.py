@@ -28,6 +28,7 @@ __all__ = [
     "fetch",
     "fetch_missing",
     "fetch_objects",
+    "has_lfs",
     "heads",
     "objects_between",
     "one_of",
@@ -184,14 +185,17 @@ def remotes(worktree: Worktree) -> list[str]:
 
 
 def one_of(worktree: Worktree, remote: str, url: str) -> str:
-    """The URL itself, if a remote has several to push to: LFS, given the remote's name, knows only one of them.
-
-    Where the remote says where its LFS is, that holds for all of them.
-    """
-    if remote not in remotes(worktree) or worktree.config(f"remote.{remote}.lfspushurl"):
+    """The URL itself, if a remote has several to push to: LFS, given the remote's name, knows only one of them."""
+    if remote not in remotes(worktree):
         return remote
     urls = worktree.git("remote", "get-url", "--push", "--all", remote).decode().splitlines()
     return url if len(urls) > 1 else remote
+
+
+def has_lfs(worktree: Worktree, remote: str) -> bool:
+    """Whether it is said where the LFS of a remote is: then that holds for all its URLs."""
+    keys = [f"remote.{remote}.{key}" for key in ("lfspushurl", "lfsurl")]
+    return any(worktree.config(key) or worktree.config(key, ".lfsconfig") for key in keys)
 
 
 def heads(worktree: Worktree, url: str) -> list[str]:

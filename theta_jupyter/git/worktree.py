@@ -322,10 +322,10 @@ class Worktree:
                 found[os.fsdecode(name)] = mode.decode()
         return found
 
-    def config(self, key: str) -> str:
-        """A configuration value, or empty."""
+    def config(self, key: str, file: str = "") -> str:
+        """A configuration value, of a file at the top if one is named, or empty."""
         try:
-            return self.git("config", "--get", key).decode().rstrip("\n")
+            return self.git("config", *(["--file", file] if file else []), "--get", key).decode().rstrip("\n")
         except GitError:
             return ""
 
@@ -385,7 +385,7 @@ def run(
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
     if errors is not None:
         lines = err.decode(errors="replace").splitlines()
-        errors += [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        errors += [line.removeprefix("error: ") for line in lines if line.startswith("error: unable to ")]
     return out
 
 
@@ -432,7 +432,7 @@ def shown(text: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8"}
+    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
 def _feed(sink: BinaryIO, ids: list[str]) -> None:

@@ -13,17 +13,19 @@ import os
 import re
 import secrets
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SIGNED", "abandoned", "beside", "machine", "replacing", "signed", "sync"]
+__all__ = ["SIGNED", "abandoned", "beside", "is_beside", "machine", "replacing", "signed", "sync"]
 
 SIGNED = r"(?P<machine>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}"
 """How :func:`signed` writes a name."""
 _SIGNED = re.compile(SIGNED)
+_PATIENCE = 3600.0
 _BESIDE = re.compile(rf"\.theta-({SIGNED})(\.[^.]*)?")
 
 
@@ -43,18 +45,34 @@ def signed() -> str:
     return f"{machine()}.{os.getpid()}.{secrets.token_hex(8)}"
 
 
-def abandoned(name: str) -> bool:
-    """Whether the process that signed a name ran here, and is gone."""
+def abandoned(name: str, since: float) -> bool:
+    """Whether the process that signed a name is gone.
+
+    Parameters
+    ----------
+    since
+        When it last did something under that name, in seconds since 1970. One that cannot be asked, because it ran
+        before this machine was started, or runs in another container of it, is taken for gone after an hour.
+    """
     match = _SIGNED.fullmatch(name)
-    return match is not None and match["machine"] == machine() and not _alive(int(match["pid"]))
+    if match is None:
+        return False
+    if match["machine"] == machine():
+        return not _alive(int(match["pid"]))
+    return match["machine"].startswith(f"{socket.gethostname()}-") and time.time() - since > _PATIENCE
+
+
+def is_beside(name: str) -> bool:
+    """Whether a file, by its name, is one that is being made beside its place."""
+    return _BESIDE.fullmatch(name) is not None
 
 
 def beside(path: Path) -> Path:
     """Name a file that does not exist, in the same folder; what killed processes have left there is removed."""
     for other in path.parent.glob(".theta-*"):
         match = _BESIDE.fullmatch(other.name)
-        if match and abandoned(match[1]):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if match and abandoned(match[1], other.stat().st_mtime):
                 other.unlink()
     return path.with_name(f".theta-{signed()}{path.suffix}")
 

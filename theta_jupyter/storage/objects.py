@@ -186,7 +186,7 @@ class ObjectStore:
                 status = path.stat()
                 # An object that was set aside is old; what tells since when it has lain here is its last renaming.
                 since = status.st_ctime if aside else status.st_mtime
-                if not (match and abandoned(match["signed"])) and since >= time.time() - _ABANDONED:
+                if not (match and abandoned(match["signed"], since)) and since >= time.time() - _ABANDONED:
                     continue
                 if aside:
                     self.put_back(path)
