@@ -266,6 +266,19 @@ def test_a_commit_is_written_as_literally_as_it_was(repo: Repo) -> None:
         assert repo.run("cat-file", "commit", commits.write(repo.worktree, odd)).stdout == odd.data()
 
 
+def test_lfs_does_not_clear_away_what_a_collector_has_set_aside(repo: Repo) -> None:
+    """It takes our folder for its own, and deletes what is old where temporary files lie."""
+    store = repo.worktree.store
+    remote = bare(repo, "origin.git")
+    lost = store.write(b"needed after all")
+    os.utime(store.path(lost), (1_000_000_000, 1_000_000_000))
+    aside = store.set_aside(lost)
+    assert aside
+    repo.git("push", "--quiet", str(remote.top), "main")
+    store.put_back(aside)
+    assert bytes(store.read(lost)) == b"needed after all"
+
+
 # Files that are not models, and models that are not files.
 
 

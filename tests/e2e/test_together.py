@@ -80,6 +80,7 @@ def test_many_at_once(repo: Repo) -> None:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
             path.unlink()
         assert list((repo.theta / "tmp").iterdir()) == []
+        assert list((repo.theta / "aside").iterdir()) == []
     Repo(repo.top.parent / "origin", repo.home).git("fsck", "--strict")
 
 

@@ -2,7 +2,7 @@
 
 They live in ``<common git dir>/theta/objects``, apart from LFS's own, because ``git lfs prune`` deletes what no pointer
 in the tree names. An object appears whole or not at all: it is written to ``theta/tmp``, synced, and renamed. Whatever
-a killed process leaves in ``theta/tmp`` is swept away by the next one; an object that was only set aside there, to be
+a killed process leaves in ``theta/tmp`` is swept away by the next one; an object that was only set ``aside``, to be
 looked at once more before it is deleted (:mod:`~theta_jupyter.storage.collect`), is put back.
 """
 
@@ -179,7 +179,7 @@ class ObjectStore:
             Bytes removed.
         """
         swept = 0
-        for path in (self.root / "tmp").glob("*"):
+        for path in (found for folder in ("tmp", "aside") for found in (self.root / folder).glob("*")):
             match = _TEMPORARY.fullmatch(path.name)
             aside = match is not None and match["aside"] is not None
             try:
@@ -205,8 +205,9 @@ class ObjectStore:
         Path or None
             Where it is now; None if it was not here, or is not ours to move.
         """
-        aside = self.temporary()
-        aside = aside.with_name(f"{aside.name}.{object_id}")
+        # Not where temporary files lie: they lie where Git LFS has its own, and it deletes what is old there.
+        self._folder(self.root / "aside")
+        aside = self.root / "aside" / f"{signed()}.{object_id}"
         try:
             self.path(object_id).rename(aside)
         except OSError:
