@@ -137,7 +137,7 @@ class Repository:
         target = sharing.clone(url, str(folder), options, ask=ask, lazy=lazy)
         with elsewhere():
             repository, message = cls.init(target, progress)
-        asleep = [shown(name) for name in changes.tracked(repository.worktree)] if lazy else []
+            asleep = [shown(name) for name in changes.tracked(repository.worktree)] if lazy else []
         if asleep:
             weights = f"{', '.join(asleep[:3])}{' ...' if len(asleep) > 3 else ''}: git theta checkout -- {asleep[0]}"
             return repository, Message(f"cloned into {target}", (f"weights come when they are asked for; {weights}",))

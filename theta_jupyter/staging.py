@@ -17,7 +17,7 @@ from theta_jupyter.errors import RequestError
 from theta_jupyter.git import attributes
 from theta_jupyter.git.entries import note
 from theta_jupyter.git.known import FROM
-from theta_jupyter.git.roads import lay
+from theta_jupyter.git.roads import lay, stat_of
 from theta_jupyter.git.worktree import AS_TYPED, literal, shown
 from theta_jupyter.storage.manifest import dump
 from theta_jupyter.storage.pool import Progress, silent
@@ -63,10 +63,10 @@ def stage(
             if name == attributes.FILE or (filters[name] == "" and not path.exists()):
                 continue
             raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
-        before = _lying(path)
+        before = stat_of(path)
         if before and stat.S_ISREG(before.st_mode):
             text = changes.text_of(worktree, name, progress, origin_blob, said)
-            after = _lying(path)
+            after = stat_of(path)
             if text is not None and name in direct and after and _version(before) == _version(after):
                 blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
                 mode = direct[name] or ("100755" if before.st_mode & 0o100 else "100644")
@@ -103,13 +103,6 @@ def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
         and os.fsencode(name) not in ignored
         and not any((worktree.top / parent).is_symlink() for parent in PurePosixPath(name).parents)
     }
-
-
-def _lying(path: Path) -> os.stat_result | None:
-    try:
-        return path.lstat()
-    except OSError:
-        return None
 
 
 def _version(found: os.stat_result) -> tuple[int, ...]:

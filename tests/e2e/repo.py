@@ -157,6 +157,13 @@ class Repo:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    def bare(self, name: str) -> Repo:
+        """Make an empty bare repository, in a folder beside this one."""
+        found = Repo(self.top.parent / name, self.home)
+        found.top.mkdir()
+        found.git("init", "--quiet", "--bare", "--initial-branch=main")
+        return found
+
     def install(self) -> None:
         """Configure this repository."""
         with self.environment():

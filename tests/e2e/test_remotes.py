@@ -31,15 +31,8 @@ def host(tmp_path: Path) -> Iterator[Host]:
 def origin(repo: Repo) -> Repo:
     """An empty bare repository, which is the origin of the first, where LFS tries once and then gives up."""
     repo.git("config", "--file", str(repo.top.parent / "retries"), "lfs.transfer.maxretries", "1")
-    bare = _bare(repo, "origin.git")
+    bare = repo.bare("origin.git")
     repo.git("remote", "add", "origin", str(bare.top))
-    return bare
-
-
-def _bare(repo: Repo, name: str) -> Repo:
-    bare = Repo(repo.top.parent / name, repo.home)
-    bare.top.mkdir()
-    bare.git("init", "--quiet", "--bare", "--initial-branch=main")
     return bare
 
 
@@ -96,7 +89,7 @@ def test_a_url_in_lfsconfig(repo: Repo, origin: Repo, host: Host) -> None:
 
 def test_another_url_to_push_to(repo: Repo, origin: Repo) -> None:
     repo.git("push", "--quiet", "origin", "main")
-    elsewhere = _bare(repo, "elsewhere.git")
+    elsewhere = repo.bare("elsewhere.git")
     repo.git("remote", "set-url", "--push", "origin", str(elsewhere.top))
     before = _stored(origin)
     repo.commit(SECOND)
@@ -110,7 +103,7 @@ def test_a_fork(repo: Repo, origin: Repo) -> None:
     repo.commit(SECOND)
     repo.git("push", "--quiet", "origin", "main")
     clone = _clone(origin, "clone")
-    fork = _bare(repo, "fork.git")
+    fork = repo.bare("fork.git")
     clone.git("remote", "add", "fork", str(fork.top))
     _bring(clone)
     clone.git("switch", "--quiet", "--create", "mine")
@@ -127,7 +120,7 @@ def test_a_fork(repo: Repo, origin: Repo) -> None:
 
 def test_several_remotes_are_asked_in_turn(repo: Repo, origin: Repo, host: Host) -> None:
     repo.git("push", "--quiet", "--no-verify", "origin", "main")
-    second = _bare(repo, "second.git")
+    second = repo.bare("second.git")
     repo.git("push", "--quiet", str(second.top), "main")
     clone = _clone(origin, "clone")
     clone.git("remote", "add", "second", str(second.top))

@@ -27,7 +27,7 @@ FIRST, SECOND = safetensors(), safetensors(b=1, wide=2)
 @pytest.fixture
 def remote(repo: Repo) -> Repo:
     """An empty bare repository, which is the origin of the first."""
-    bare = empty(repo, "origin.git")
+    bare = repo.bare("origin.git")
     repo.git("remote", "add", "origin", str(bare.top))
     return bare
 
@@ -46,14 +46,6 @@ def sent(bare: Repo) -> set[str]:
 def written(bare: Repo) -> dict[str, int]:
     """Which file each object is: a push may touch one that is there, but not write it."""
     return {path.name: path.stat().st_ino for path in (bare.top / "theta" / "objects").glob("??/??/*")}
-
-
-def empty(repo: Repo, name: str) -> Repo:
-    """One more bare repository."""
-    bare = Repo(repo.top.parent / name, repo.home)
-    bare.top.mkdir()
-    bare.git("init", "--quiet", "--bare", "--initial-branch=main")
-    return bare
 
 
 def test_git_sees_text(repo: Repo) -> None:
@@ -150,7 +142,7 @@ def test_push_to_a_remote_that_has_moved(repo: Repo, remote: Repo) -> None:
     """Tracking branches tell of the one before."""
     repo.commit(SECOND)
     repo.git("push", "--quiet", "origin", "main")
-    second = empty(repo, "second.git")
+    second = repo.bare("second.git")
     repo.git("remote", "set-url", "origin", str(second.top))
     repo.git("push", "--quiet", "origin", "main")
     assert sent(second) == sent(remote) == repo.objects
@@ -209,7 +201,7 @@ def test_a_server_is_asked_before_anything_is_brought(repo: Repo, remote: Repo, 
     assert "other" not in remote.git("branch")
     second = repo.top.parent / "second"
     path = second / "theta" / "objects" / lost[:2] / lost[2:4] / lost
-    empty(repo, "second")
+    repo.bare("second")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     clone.git("remote", "add", "second", str(second))

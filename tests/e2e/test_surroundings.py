@@ -40,13 +40,6 @@ def linked(repo: Repo, top: Path | None = None, branch: str = "side") -> Repo:
     return other
 
 
-def bare(repo: Repo, name: str) -> Repo:
-    found = Repo(repo.top.parent / name, repo.home)
-    found.top.mkdir()
-    found.git("init", "--quiet", "--bare", "--initial-branch=main")
-    return found
-
-
 # Where Git says which repository it is.
 
 
@@ -104,7 +97,7 @@ def test_clone_from_a_linked_work_tree(repo: Repo) -> None:
 
 def test_a_push_from_a_linked_work_tree_freshens_the_remote(repo: Repo) -> None:
     """Git names its own repository to the hook, also where the hook looks into another."""
-    remote = bare(repo, "origin.git")
+    remote = repo.bare("origin.git")
     other = linked(repo)
     other.commit(SECOND)
     other.git("push", "--quiet", str(remote.top), "side")
@@ -160,6 +153,7 @@ def test_other_languages(repo: Repo) -> None:
 def test_a_linked_work_tree_on_another_disk(repo: Repo) -> None:
     top = Path("/dev/shm") / f"theta-{os.getpid()}-{repo.top.parent.name}"  # noqa: S108 - a disk of its own
     if not top.parent.is_dir() or top.parent.stat().st_dev == repo.top.stat().st_dev:
+        # Only where memory is mounted as a disk can the test have two without being root.
         pytest.skip("there is no other disk here")
     try:
         other = linked(repo, top)
@@ -211,7 +205,7 @@ def test_names_that_look_like_patterns(here: Repo) -> None:
 
 
 def test_every_push_url_gets_the_objects(repo: Repo) -> None:
-    one, two = bare(repo, "one.git"), bare(repo, "two.git")
+    one, two = repo.bare("one.git"), repo.bare("two.git")
     repo.git("remote", "add", "origin", str(one.top))
     for url in (one.top, two.top):
         repo.git("remote", "set-url", "--add", "--push", "origin", str(url))
@@ -225,7 +219,7 @@ def test_every_push_url_gets_the_objects(repo: Repo) -> None:
 
 @pytest.mark.parametrize("where", [".git/config", ".lfsconfig"])
 def test_push_urls_that_share_one_lfs(repo: Repo, where: str) -> None:
-    one, two, store = bare(repo, "one.git"), bare(repo, "two.git"), bare(repo, "store.git")
+    one, two, store = repo.bare("one.git"), repo.bare("two.git"), repo.bare("store.git")
     repo.git("remote", "add", "origin", str(one.top))
     for url in (one.top, two.top):
         repo.git("remote", "set-url", "--add", "--push", "origin", str(url))
@@ -245,14 +239,14 @@ def test_a_program_of_the_user_answers_for_passwords(repo: Repo) -> None:
         f'#!/bin/sh\necho "$GIT_ASKPASS:$GIT_TERMINAL_PROMPT" >>"{tools}/asked"\nexec {real} "$@"\n'
     )
     (tools / "git-lfs").chmod(0o755)
-    remote = bare(repo, "origin.git")
+    remote = repo.bare("origin.git")
     env = {"PATH": f"{tools}:{repo.env['PATH']}", "GIT_ASKPASS": "/opt/ask"}
     repo.git("push", "--quiet", str(remote.top), "main", env=env)
     assert set((tools / "asked").read_text().split()) == {"/opt/ask:0"}
 
 
 def test_a_ref_with_spaces_is_pushed(repo: Repo) -> None:
-    remote = bare(repo, "origin.git")
+    remote = repo.bare("origin.git")
     repo.commit(SECOND, "fix bug")
     repo.git("push", "--quiet", str(remote.top), "HEAD^{/fix bug}:refs/heads/x")
     assert remote.objects == repo.objects
@@ -269,7 +263,7 @@ def test_a_commit_is_written_as_literally_as_it_was(repo: Repo) -> None:
 def test_lfs_does_not_clear_away_what_a_collector_has_set_aside(repo: Repo) -> None:
     """It takes our folder for its own, and deletes what is old where temporary files lie."""
     store = repo.worktree.store
-    remote = bare(repo, "origin.git")
+    remote = repo.bare("origin.git")
     lost = store.write(b"needed after all")
     os.utime(store.path(lost), (1_000_000_000, 1_000_000_000))
     aside = store.set_aside(lost)
@@ -377,7 +371,7 @@ def test_what_is_half_made_beside_a_model_is_no_model(repo: Repo) -> None:
 
 def test_autostash_brings_changes_back_as_a_file(repo: Repo) -> None:
     """Git puts what is not committed away and back again, while it writes manifests only."""
-    remote = bare(repo, "origin.git")
+    remote = repo.bare("origin.git")
     repo.git("push", "--quiet", "--set-upstream", str(remote.top), "main")
     other = repo.clone("other")
     other.install()
@@ -468,6 +462,7 @@ def test_nobody_cuts_a_file_off_that_is_being_read(tmp_path: Path) -> None:
         try:
             fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except (AttributeError, OSError):
+            # Some file systems and systems know no leases; the code then goes without, as it says.
             pytest.skip("no file can be held here")
     reader = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdin=-1, stdout=-1, text=True)
     assert reader.stdin

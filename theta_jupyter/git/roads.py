@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["at_hand", "lay", "lying", "mapped", "materialise", "rebuild", "store", "why"]
+__all__ = ["at_hand", "lay", "lying", "mapped", "materialise", "rebuild", "stat_of", "store", "why"]
 
 _PAST = 2_000_000_000
 """Nanoseconds by which a file that is checked out is dated back."""
@@ -247,7 +247,7 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
         If somebody has written to what lies there while the file was made: it stays.
     """
     path = worktree.top / name
-    found = _lying(path)
+    found = stat_of(path)
     made = rebuild(worktree, text, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,7 +280,7 @@ def _placed(made: Path, path: Path, found: os.stat_result | None, name: str) -> 
     written = made.stat()
     os.utime(made, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
     before = made.stat()
-    if _version(_lying(path)) != _version(found):
+    if _version(stat_of(path)) != _version(found):
         hint = f"commit it, or take the other version with: git theta checkout -- {shown(name)}"
         raise KeptError(f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
     os.replace(made, path)  # noqa: PTH105 - whatever is there, also a link
@@ -288,7 +288,8 @@ def _placed(made: Path, path: Path, found: os.stat_result | None, name: str) -> 
     return after if _is_same(before, after) else None
 
 
-def _lying(path: Path) -> os.stat_result | None:
+def stat_of(path: Path) -> os.stat_result | None:
+    """What lies there, a link taken for itself; None if nothing does."""
     with suppress(OSError):
         return path.lstat()
     return None

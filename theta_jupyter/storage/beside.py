@@ -26,6 +26,7 @@ SIGNED = r"(?P<machine>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}"
 """How :func:`signed` writes a name."""
 _SIGNED = re.compile(SIGNED)
 _PATIENCE = 3600.0
+"""Seconds after which one that cannot be asked is taken for gone."""
 _BESIDE = re.compile(rf"\.theta-({SIGNED})(\.[^.]*)?")
 
 
