@@ -27,11 +27,11 @@ from theta_jupyter.checkpoints import locate
 from theta_jupyter.checkpoints.base import derive
 from theta_jupyter.dtypes import DTYPES, nbytes
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import mapped
 from theta_jupyter.results import Message
 from theta_jupyter.storage.arrays import FileCheckpoint
 from theta_jupyter.storage.beside import replacing
 from theta_jupyter.storage.contest import Said
+from theta_jupyter.storage.mapped import mapped
 from theta_jupyter.storage.snapshot import crcs_of
 from theta_jupyter.storage.tensors import predict
 from theta_jupyter.updates import low_rank, scale

@@ -95,6 +95,8 @@ class Status(Result):
         Models that are not as in HEAD.
     ready
         Whether Git is set up to call us here.
+    pushing
+        Whether a push would send the objects of models.
     """
 
     branch: str
@@ -102,6 +104,7 @@ class Status(Result):
     entries: tuple[Entry, ...]
     ready: bool = True
     detached: bool = False
+    pushing: bool = True
 
     def headline(self) -> str:
         """The branch, and whether anything is to be done."""
@@ -123,6 +126,8 @@ class Status(Result):
         notes = []
         if not self.ready:
             notes.append("theta is not set up in this repository: git theta init")
+        elif not self.pushing:
+            notes.append("no hook of ours is where Git looks, so a push sends no objects of models: git theta init")
         if "conflict" in states:
             notes.append(
                 "decide what is in conflict, tensor by tensor: git theta resolve   (then: git theta merge --continue)"

@@ -472,8 +472,8 @@ class Repository:
         if not names:
             asleep = moving.checkout(self.worktree, ref, self.progress)
             return Message(f"HEAD is now at {history.commit(self.worktree, 'HEAD').headline()}", asleep)
-        moving.checkout_files(self.worktree, ref, names, self.progress)
-        return Message(f"checked out {', '.join(names)} from {ref or 'the index'}")
+        brought = moving.checkout_files(self.worktree, ref, names, self.progress)
+        return Message(f"checked out {', '.join(names)} from {ref or 'the index'}", brought)
 
     def switch(self, branch: str, start: str = "", *, create: bool = False) -> Message:
         """Switch to a branch, a new one (at ``start``, or here) if ``create``; ``-`` is the branch before."""

@@ -16,13 +16,13 @@ from theta_jupyter import changes
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.checkpoints.base import View
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.merges.base import Strategy, find
 from theta_jupyter.merges.blend import Part, Version, blend, room
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint, contiguous
 from theta_jupyter.storage.compose import Made, compose
 from theta_jupyter.storage.manifest import OPAQUE
+from theta_jupyter.storage.mapped import mapped
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.snapshot import bases_of, storage_type
 from theta_jupyter.storage.tensors import decode

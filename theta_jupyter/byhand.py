@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from theta_jupyter import staging
 from theta_jupyter.checkpoints import locate
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.git.roads import rebuild
 from theta_jupyter.storage.beside import replacing
 from theta_jupyter.storage.manifest import OPAQUE, dump
+from theta_jupyter.storage.mapped import mapped
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:

@@ -17,14 +17,15 @@ from theta_jupyter.checkpoints import locate
 from theta_jupyter.diffs.pair import Pair
 from theta_jupyter.diffs.report import Diff, FileDiff
 from theta_jupyter.errors import GitError, ManifestError, RequestError
-from theta_jupyter.git.install import is_installed
+from theta_jupyter.git.install import is_installed, is_pushing
 from theta_jupyter.git.known import Known
-from theta_jupyter.git.roads import lying, mapped, store
+from theta_jupyter.git.roads import lying, store
 from theta_jupyter.results import size_text
 from theta_jupyter.sides import file_diff, stored_side
 from theta_jupyter.storage.beside import is_beside
 from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, looks_like_manifest, parse
+from theta_jupyter.storage.mapped import hold, mapped
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "diff",
     "is_called",
     "label",
+    "link",
     "manifests",
     "offered",
     "read",
@@ -51,6 +53,7 @@ __all__ = [
     "stored",
     "text_of",
     "tracked",
+    "whole",
 ]
 
 WORK_TREE, INDEX = "", ":"
@@ -96,6 +99,7 @@ def text_of(
     progress: Progress = silent,
     origin: str = "",
     said: Mapping[str, Said] | None = None,
+    patience: float = 0.0,
 ) -> bytes | None:
     """Store the file a path has in the work tree, and return the text of its manifest; None if there is no file.
 
@@ -105,20 +109,30 @@ def text_of(
         Blob of a manifest the user named as where this file comes from.
     said
         What the user says was done to tensors.
+    patience
+        Seconds to wait for whoever is writing to it.
     """
     file = worktree.top / path
-    if not file.is_file() or file.is_symlink():
+    if not file.is_file() or file.is_symlink() or worktree.is_beyond_link(path):
         return None
     known = _Anew(worktree, path, origin) if origin or said else Known(worktree, path)
     known.said = said or {}
     with contextlib.ExitStack() as stack:
         try:
-            data = stack.enter_context(mapped(file))
+            held = stack.enter_context(hold(file, patience))
         except FileNotFoundError:
             return None  # Gone since: somebody else is at work.
-        digest = hashed(data)
+        digest = held.digest()
         seen = known.content(digest)
-        return seen.manifest if seen else store(worktree, known, data, digest, progress)
+        if seen:
+            return seen.manifest
+        data = held.view(stack)
+
+        def told(what: str, done: int, total: int) -> None:
+            held.check()
+            progress(what, done, total)
+
+        return store(worktree, known, data, hashed(data) if held.may_change else digest, told)
 
 
 class _Anew(Known):
@@ -262,11 +276,13 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
     dirty = set(changed(worktree))
     entries = []
     for path in paths:
-        text = lying(worktree.top / path)
+        text = lying(worktree, path)
         if path in index and 0 not in index[path]:
             entries.append(Entry(path, "conflict", _conflict(worktree, path)))
         elif path in index and path not in dirty and not os.path.lexists(worktree.top / path):
             continue  # Outside of a sparse checkout.
+        elif (worktree.top / path).is_symlink():
+            entries += _linked(worktree, path, is_dirty=path in dirty, is_new=path not in heads)
         elif text is None:
             count = len(heads[path].records) if path in heads else 0
             entries.append(Entry(path, "deleted", "", count, staged=path not in index))
@@ -274,22 +290,47 @@ def status(worktree: Worktree, progress: Progress = silent) -> Status:
             entries.append(Entry(path, "manifest", "its manifest lies in place of the file"))
         elif path in dirty or staged.get(path) != heads.get(path):
             present = stored(worktree, path, progress) if path in dirty else staged.get(path)
-            if present and present != heads.get(path):
-                ready = present == staged.get(path)
-                found = file_diff(_pair(worktree, path, (heads.get(path), present), ("HEAD", "work tree")))
-                entry = entry_of(found, "new" if path not in heads else "staged" if ready else "changed", staged=ready)
-                entries.append(_explained(worktree, entry) if found.opaque else entry)
+            entries += _differing(worktree, path, (heads.get(path), staged.get(path), present), text)
     entries += [Entry(path, "untracked", "a checkpoint that is not tracked") for path in offered(worktree)]
     branch = worktree.git("branch", "--show-current").decode().rstrip("\n")
     where = branch or worktree.resolve("HEAD")[:7]
-    return Status(where, commits, tuple(entries), is_installed(worktree), not branch)
+    return Status(where, commits, tuple(entries), is_installed(worktree), not branch, not heads or is_pushing(worktree))
 
 
-def _explained(worktree: Worktree, entry: Entry) -> Entry:
+def _linked(worktree: Worktree, path: str, *, is_dirty: bool, is_new: bool) -> list[Entry]:
+    """A link in the place of a model, unless it is just as it was committed."""
+    if is_new and not is_dirty:
+        return []
+    what = "a link to what is not tracked: no weights" if link(worktree, path) else "a link to another model"
+    return [Entry(path, "new" if is_new else "changed" if is_dirty else "staged", what, staged=not is_dirty)]
+
+
+def _differing(
+    worktree: Worktree, path: str, versions: tuple[Manifest | None, Manifest | None, Manifest | None], text: bytes
+) -> list[Entry]:
+    """A model that is not, or may not be, as in HEAD; its versions there, in the index and in the work tree."""
+    head, staged, present = versions
+    if present is None or present == head:
+        return []
+    found = file_diff(_pair(worktree, path, (head, present), ("HEAD", "work tree")))
+    ready = present == staged
+    entry = entry_of(found, "new" if head is None else "staged" if ready else "changed", staged=ready)
+    return [_explained(worktree, entry, text) if found.opaque or text else entry]
+
+
+def _explained(worktree: Worktree, entry: Entry, text: bytes) -> Entry:
+    """Say why a file is kept whole; or that it is not there, only its manifest."""
+    if text:
+        return dataclasses.replace(entry, summary=f"{entry.summary}; its manifest lies in place of the file")
+    summary = f"{whole(worktree, entry.path)}; will store {size_text(entry.stores)}"
+    return dataclasses.replace(entry, summary=summary)
+
+
+def whole(worktree: Worktree, path: str) -> str:
     """Say why a file is kept whole."""
-    with mapped(worktree.top / entry.path) as data:
+    with mapped(worktree.top / path) as data:
         _, reason = locate(data)
-    return dataclasses.replace(entry, summary=f"kept whole ({reason}); will store {size_text(entry.stores)}")
+    return f"kept whole ({reason})"
 
 
 def _pair(
@@ -300,12 +341,23 @@ def _pair(
 
 
 def _conflict(worktree: Worktree, path: str) -> str:
-    text = lying(worktree.top / path)
+    text = lying(worktree, path)
     if text is None:
         return "one side deleted it, the other changed it"
     if text:
         return "both sides changed it; in its place lies a manifest that Git merged as text"
     return "both sides changed it; the file has ours where undecided"
+
+
+def link(worktree: Worktree, path: str) -> bool:
+    """Whether a path is a link to what no version has: a commit would have the link, and no weights."""
+    place = worktree.top / path
+    if not place.is_symlink():
+        return False
+    try:
+        return worktree.relative(place.resolve()) not in tracked(worktree)
+    except (GitError, OSError, RuntimeError):
+        return True  # It leads out, or in a circle.
 
 
 def offered(worktree: Worktree) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from theta_jupyter.errors import IntegrityError, ManifestError, MissingObjectError, ThetaError
 from theta_jupyter.git.needed import Roots, blobs, blobs_of, indexed, manifests, objects_of, roots
-from theta_jupyter.git.transfer import remotes
+from theta_jupyter.git.transfer import heads, remotes
 from theta_jupyter.history import headings
 from theta_jupyter.storage import snapshot, tensors
 from theta_jupyter.storage.manifest import parse
@@ -25,7 +25,7 @@ from theta_jupyter.storage.pool import Progress, each, silent
 from theta_jupyter.upkeep import Checked, Fault, Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from theta_jupyter.git.worktree import Worktree
@@ -278,16 +278,25 @@ def _size(item: tuple[_Key, Record]) -> int:
 
 
 def _offered(worktree: Worktree, wanted: set[str]) -> dict[str, list[str]]:
-    """Remotes by object, of those that are needed by branches of theirs: then they should have it."""
+    """Remotes by object, of those that are needed by branches and tags of theirs: then they should have it."""
     found: dict[str, list[str]] = {}
     for remote in remotes(worktree) if wanted else ():
         refs = worktree.git("for-each-ref", "--format=%(objectname)", f"refs/remotes/{remote}/").decode().split()
-        have: set[str] = set()
-        for _, text in manifests(worktree, blobs_of(worktree, refs)):
-            have |= wanted & objects_of(text)
+        have = _of(worktree, refs, wanted)
+        if have < wanted:
+            # Which of the tags here are also there, only the remote can say.
+            have |= _of(worktree, heads(worktree, remote), wanted)
         for name in have:
             found.setdefault(name, []).append(remote)
     return found
+
+
+def _of(worktree: Worktree, commits: Sequence[str], wanted: set[str]) -> set[str]:
+    """Those of these objects that commits, or their ancestors, need."""
+    have: set[str] = set()
+    for _, text in manifests(worktree, blobs_of(worktree, commits)) if commits else ():
+        have |= wanted & objects_of(text)
+    return have
 
 
 def _located(

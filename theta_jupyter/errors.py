@@ -6,16 +6,20 @@ An error says what happened, to which file and tensor, and what to do next. The 
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
     "CheckpointError",
     "GitError",
     "IntegrityError",
+    "KeptError",
     "ManifestError",
     "MissingObjectError",
     "NotARepositoryError",
     "RequestError",
     "ThetaError",
     "TransferError",
+    "mend",
 ]
 
 
@@ -48,7 +52,17 @@ class ManifestError(ThetaError):
 
 
 class KeptError(ThetaError):
-    """A file was not replaced, because somebody has written to it meanwhile."""
+    """A file was not replaced, because somebody has written to it meanwhile.
+
+    Parameters
+    ----------
+    path
+        The file, from the top.
+    """
+
+    def __init__(self, path: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
 
 
 class MissingObjectError(ThetaError):
@@ -86,3 +100,10 @@ class TransferError(ThetaError):
 
 class RequestError(ThetaError):
     """The request itself is wrong: a path, a ref, an option."""
+
+
+def mend(error: OSError, then: str) -> str:
+    """Say what to do about what the system refuses, and then."""
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"mend the permissions, then {then}"
+    return f"free some space, then {then}" if error.errno in {errno.ENOSPC, errno.EDQUOT} else f"then {then}"

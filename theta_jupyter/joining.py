@@ -268,7 +268,7 @@ def _head(worktree: Worktree) -> str:
 
 def _files(worktree: Worktree) -> list[str]:
     """Tracked models that lie in the work tree as files, not as manifests."""
-    return [path for path in changes.tracked(worktree) if lying(worktree.top / path) == b""]
+    return [path for path in changes.tracked(worktree) if lying(worktree, path) == b""]
 
 
 def _write_out(worktree: Worktree, files: Sequence[str], progress: Progress) -> None:
@@ -280,7 +280,7 @@ def _write_out(worktree: Worktree, files: Sequence[str], progress: Progress) -> 
         raise
     except KeyboardInterrupt:
         message = "merged, and interrupted before all files were written"
-        raise ThetaError(message, hint="write them with: git theta checkout -- .") from None
+        raise ThetaError(message, hint="bring them with: git theta checkout -- .") from None
 
 
 def _outcome(worktree: Worktree, before: str, heads: Sequence[str], branches: Sequence[str]) -> str:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from theta_jupyter.checkpoints import quote
 from theta_jupyter.checkpoints.leaves import is_array, is_tensor, memory
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import mapped, rebuild
+from theta_jupyter.git.roads import rebuild
 from theta_jupyter.states import bare, tensors
 from theta_jupyter.storage.arrays import FileCheckpoint
 from theta_jupyter.storage.manifest import dump
+from theta_jupyter.storage.mapped import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -163,7 +164,7 @@ def from_file(what: str | Path, path: Path, names: Sequence[str] | None, into: A
 
 @contextlib.contextmanager
 def opened(what: str | Path, path: Path) -> Iterator[memoryview]:
-    """See a file as memory, as :func:`theta_jupyter.git.roads.mapped` does.
+    """See a file as memory, as :func:`theta_jupyter.storage.mapped.mapped` does.
 
     Raises
     ------

@@ -19,8 +19,8 @@ from theta_jupyter.blending import Statistics, Task
 from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import Conflict, Situation, conflicts, situation
 from theta_jupyter.deciding import assembled, decide, of_conflict
-from theta_jupyter.errors import ManifestError, RequestError
-from theta_jupyter.git.roads import at_hand
+from theta_jupyter.errors import KeptError, ManifestError, RequestError
+from theta_jupyter.git.roads import at_hand, is_still, stat_of
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.merge_state import Conflicts, FileState, MergeState
 from theta_jupyter.merges.base import find
@@ -32,6 +32,7 @@ from theta_jupyter.results import Message
 from theta_jupyter.storage.pool import Progress, silent
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
@@ -224,24 +225,30 @@ class Merge:
     def stage(self, progress: Progress | None = None) -> list[str]:
         """Compute files as chosen, stage them, and write them into the work tree; return which."""
         found = self.conflicts()
+        lain = {path: stat_of(self.worktree.top / path) for path in found}
         for conflict in found.values():
             self._refuse_changed(conflict)
         there = [(path, c.merged.manifest) for path, c in found.items() if c.merged]
         with at_hand(self.worktree, there):
-            return self._stage(found, progress)
+            return self._stage(found, lain, progress)
 
-    def _stage(self, found: Mapping[str, Conflict], progress: Progress | None) -> list[str]:
+    def _stage(
+        self, found: Mapping[str, Conflict], lain: Mapping[str, os.stat_result | None], progress: Progress | None
+    ) -> list[str]:
         resolved = self.resolve(progress)
         if {path: c.key for path, c in self.conflicts().items()} != {path: c.key for path, c in found.items()}:
             raise RequestError(
                 "the merge was changed meanwhile, elsewhere; nothing is staged", hint="git theta merge --status"
             )
-        staging.put(
-            self.worktree,
-            {path: (found[path].mode, manifest) for path, manifest in resolved.items() if manifest},
-            progress or self.progress,
-        )
+        files = {path: (found[path].mode, manifest) for path, manifest in resolved.items() if manifest}
         gone = [path for path, manifest in resolved.items() if manifest is None]
+        for path in gone:
+            if not is_still(lain[path], self.worktree.top / path):
+                raise _saved(path)
+        try:
+            staging.put(self.worktree, files, lain, progress or self.progress)
+        except KeptError as error:
+            raise _saved(error.path) from None
         if gone:
             self.worktree.git("rm", "--quiet", "--force", "--", *gone)
         return list(resolved)
@@ -288,9 +295,11 @@ class Merge:
         Raises
         ------
         RequestError
-            If there is nothing to go back from.
+            If there is nothing to go back from, or a file in conflict was saved since.
         """
         now = self._situation()
+        for conflict in self.conflicts().values():
+            self._refuse_changed(conflict)
         ending.give_up(self.worktree, now)
         self._choices.clear()
         return self.state(f"{now.title}: given up; everything is as it was before")
@@ -356,16 +365,15 @@ class Merge:
         known = [manifest for manifest in (conflict.base, conflict.ours, conflict.theirs) if manifest]
         known += [conflict.merged.manifest] if conflict.merged else []
         try:
-            there = changes.stored(self.worktree, conflict.path, self.progress)
+            text = changes.text_of(self.worktree, conflict.path, self.progress)
         except ManifestError:
             return  # Git merged it as text: nobody will miss that.
-        if there is not None and not any(_alike(there, manifest) for manifest in known):
-            name = shlex.quote(conflict.path)
-            raise RequestError(
-                f"{shown(conflict.path)} was changed since the merge stopped, and would be lost",
-                hint=f"take it as the result: git theta resolve --import {name} --file {name}; "
-                f"or drop it: git checkout --ours -- {name}",
-            )
+        there = None if text is None else changes.read(text)
+        if text is None or there is None or any(_alike(there, manifest) for manifest in known):
+            return
+        # What Git has, as a result that was written before an interruption, is not lost.
+        if not self.worktree.has_blob(text):
+            raise _saved(conflict.path)
 
     def _chosen_ones(self, paths: Sequence[str]) -> list[Conflict]:
         self._situation()
@@ -443,6 +451,15 @@ class Merge:
             raise RequestError(f"{conflict.path}: {name} cannot be decided: {reason}")
         made = blending.blended(self.worktree, decided.tasks, progress, self._remarks)
         return assembled(self.worktree, versions, decided, made)
+
+
+def _saved(path: str) -> RequestError:
+    name = shlex.quote(path)
+    return RequestError(
+        f"{shown(path)} was changed since the merge stopped, and would be lost",
+        hint=f"take it as the result: git theta resolve --import {name} --file {name}; "
+        f"or drop it: git checkout --ours -- {name}",
+    )
 
 
 def _alike(one: Manifest, other: Manifest) -> bool:

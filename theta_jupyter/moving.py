@@ -16,7 +16,7 @@ from theta_jupyter import changes
 from theta_jupyter.errors import GitError, KeptError, MissingObjectError, RequestError, ThetaError, TransferError
 from theta_jupyter.git.roads import at_hand, lying, materialise, why
 from theta_jupyter.git.transfer import fetch_missing
-from theta_jupyter.git.worktree import AS_TYPED, LATER, SKIP, literal
+from theta_jupyter.git.worktree import AS_TYPED, LATER, SKIP, literal, shown
 from theta_jupyter.results import Message
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -48,8 +48,16 @@ def checkout(worktree: Worktree, ref: str, progress: Progress = silent) -> tuple
     return tuple(left)
 
 
-def checkout_files(worktree: Worktree, ref: str, names: Sequence[str], progress: Progress = silent) -> None:
+def checkout_files(worktree: Worktree, ref: str, names: Sequence[str], progress: Progress = silent) -> tuple[str, ...]:
     """Take files, or folders, from a commit, or from the index if there is no ``ref``.
+
+    Where the manifest of something else lies in place of a file, as an interrupted pull may leave it of what was not
+    committed, there is no other trace of that: then it is brought, and not what the index has.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each such file.
 
     Raises
     ------
@@ -57,10 +65,28 @@ def checkout_files(worktree: Worktree, ref: str, names: Sequence[str], progress:
         If the weights of one are neither here nor on any remote.
     """
     version = [worktree.resolve(ref)] if ref else []
-    with moved(worktree, [], progress) as env:
-        _go(worktree, "checkout", *version, "--", *literal(names), env=env)
+    only = [] if ref else _uncommitted(worktree, names)
+    # All that was named may be such files; they are tracked, so Git knows the names.
+    if not only or any(name not in only for name in names):
+        with moved(worktree, [], progress) as env:
+            spared = [f":(top,exclude,literal){name}" for name in only]
+            _go(worktree, "checkout", *version, "--", *literal(names), *spared, env=env)
     # Git leaves a file alone that has not changed since; a manifest in the work tree is such a file.
     materialise(worktree, [path for path in changes.tracked(worktree) if changes.among(path, names)], progress)
+    return tuple(f"{shown(name)}: what is not committed was brought; once more, and it is dropped" for name in only)
+
+
+def _uncommitted(worktree: Worktree, names: Sequence[str]) -> list[str]:
+    """Those of these files, or in these folders, where the manifest of something that the index does not have lies."""
+    found = {name: text for name, text in _manifests(worktree).items() if changes.among(name, names)}
+    index = worktree.index()
+    staged = [name for name in found if 0 in index.get(name, {})]
+    texts = worktree.blobs(index[name][0] for name in staged)
+    return [
+        name
+        for name, text in zip(staged, texts, strict=True)
+        if text != found[name] and changes.read(found[name]) is not None
+    ]
 
 
 def switch(worktree: Worktree, branch: str, start: str, progress: Progress = silent, *, create: bool) -> Message:
@@ -133,7 +159,7 @@ def _put(
 
 def _manifests(worktree: Worktree) -> dict[str, bytes]:
     """Texts of manifests that lie in the places of tracked files."""
-    return {name: text for name in changes.tracked(worktree) if (text := lying(worktree.top / name))}
+    return {name: text for name in changes.tracked(worktree) if (text := lying(worktree, name))}
 
 
 def _files(worktree: Worktree, manifests: Mapping[str, bytes]) -> list[tuple[str, Manifest]]:

@@ -15,10 +15,10 @@ from theta_jupyter.checkpoints import locate, writer
 from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.git import attributes
 from theta_jupyter.git.install import install, install_hooks, is_installed
-from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.worktree import AS_TYPED, shown
 from theta_jupyter.states import is_checkpoint, state, tensors
 from theta_jupyter.storage.beside import replacing
+from theta_jupyter.storage.mapped import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from theta_jupyter import staging
 from theta_jupyter.choices import Choices
 from theta_jupyter.conflicts import OURS, THEIRS, conflicts
 from theta_jupyter.errors import ManifestError, RequestError
+from theta_jupyter.git.roads import stat_of
 from theta_jupyter.merges.threeway import STRUCTURE, Merged, Side, merge
 from theta_jupyter.storage.pool import Progress, silent
 
@@ -33,6 +34,7 @@ def settle(worktree: Worktree, path: str, side: Side, progress: Progress = silen
     ManifestError
         If a side has something else there.
     """
+    there = {path: stat_of(worktree.top / path)}
     found = conflicts(worktree).get(path)
     if found is None:
         raise RequestError(f"{path} is not in conflict", hint="what is: git theta status")
@@ -43,7 +45,7 @@ def settle(worktree: Worktree, path: str, side: Side, progress: Progress = silen
         raise ManifestError(f"{path} is not a manifest on both sides", hint=f"git checkout --{side} -- {path}")
     merged = merge(found.base, found.ours, found.theirs, side, worktree.store)
     mode, _ = found.stages[OURS if side == "ours" else THEIRS]
-    staging.put(worktree, {path: (mode, merged.manifest)}, progress)
+    staging.put(worktree, {path: (mode, merged.manifest)}, there, progress)
     if not conflicts(worktree):
         Choices(worktree).clear()  # This stands in place of what was chosen.
     return f"{path}: {_taken(merged, side)}; staged"

@@ -17,11 +17,11 @@ from theta_jupyter.diffs.pair import Pair, Side
 from theta_jupyter.diffs.report import FileDiff
 from theta_jupyter.dtypes import nbytes
 from theta_jupyter.errors import RequestError
-from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.transfer import fetch_objects
 from theta_jupyter.states import bare, is_checkpoint, state, tensors
 from theta_jupyter.storage.arrays import Checkpoint, FileCheckpoint, StoredCheckpoint
 from theta_jupyter.storage.manifest import Manifest, Record, looks_like_manifest, parse
+from theta_jupyter.storage.mapped import mapped
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.survey import LiveCheckpoint, survey_file, survey_live
 

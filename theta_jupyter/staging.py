@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from theta_jupyter import changes
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["chosen", "commit", "origin", "put", "refuse_conflicts", "stage"]
 
+_PATIENCE, _TRIES = 5.0, 2
+"""Seconds to wait for whoever is writing to a model, and how often to try when it was written to meanwhile."""
+
 
 def chosen(worktree: Worktree, paths: Sequence[str | Path]) -> list[str]:
     """Models to stage: those named, and what changed in the folders named; all that changed, if nothing is."""
@@ -50,8 +52,13 @@ def stage(
 ) -> None:
     """Store files, in parallel and with progress, and put their manifests into the index.
 
-    Git need not read them for that. Whatever is not as usual, such as a file that is deleted, or changes meanwhile, is
-    left to `git add`, which finds in the cache what was stored.
+    Git need not read them for that. Whatever is not as usual, such as a file that is deleted, is left to `git add`,
+    which finds in the cache what was stored.
+
+    Raises
+    ------
+    RequestError
+        If one is not tracked, is being written to, or is a link to what no version will have.
     """
     filters = worktree.filters(names)
     direct = _direct(worktree, [name for name in names if filters[name] == "theta"])
@@ -63,15 +70,14 @@ def stage(
             if name == attributes.FILE or (filters[name] == "" and not path.exists()):
                 continue
             raise RequestError(f"{name} is not tracked", hint=f"first: git theta track {name}")
-        before = stat_of(path)
-        if before and stat.S_ISREG(before.st_mode):
-            text = changes.text_of(worktree, name, progress, origin_blob, said)
-            after = stat_of(path)
-            if text is not None and name in direct and after and _version(before) == _version(after):
-                blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
-                mode = direct[name] or ("100755" if before.st_mode & 0o100 else "100644")
-                lines.append(os.fsencode(f"{mode} {blob}\t{name}\0"))
-                entries[name] = blob, before
+        _refuse_link(worktree, name)
+        before, text = _stored(worktree, name, progress, origin_blob, said)
+        if before is not None and text is not None and name in direct:
+            _tell_whole(worktree, name, text)
+            blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
+            mode = direct[name] or ("100755" if before.st_mode & 0o100 else "100644")
+            lines.append(os.fsencode(f"{mode} {blob}\t{name}\0"))
+            entries[name] = blob, before
     if lines:
         worktree.git("update-index", "-z", "--index-info", data=b"".join(lines))
         for name in note(worktree, entries):
@@ -82,6 +88,51 @@ def stage(
         worktree.git("add", "--all", "--", *rest, env=env)
 
 
+def _stored(
+    worktree: Worktree, name: str, progress: Progress, origin_blob: str, said: Mapping[str, Said] | None
+) -> tuple[os.stat_result | None, bytes | None]:
+    """Store a file; what the file system says of it, and the text of its manifest; None if there is no file."""
+    path = worktree.top / name
+    for _ in range(_TRIES):
+        before = stat_of(path)
+        if before is None or not stat.S_ISREG(before.st_mode):
+            return None, None
+        text = changes.text_of(worktree, name, progress, origin_blob, said, _PATIENCE)
+        after = stat_of(path)
+        if after is None or _version(before) == _version(after):
+            return after, text
+    raise RequestError(f"{shown(name)} is being written to", hint="add it again when it is complete")
+
+
+def _tell_whole(worktree: Worktree, name: str, text: bytes) -> None:
+    """Say that what was a checkpoint, or should be by its name, is none: it may have been cut off as it was written."""
+    manifest = changes.read(text)
+    if manifest is None or not manifest.opaque or not name.lower().endswith(changes.SUFFIXES):
+        return
+    staged = worktree.stages(name).get(0, "")
+    before = changes.read(worktree.blobs([staged])[0]) if staged else None
+    if before is None or not before.opaque:
+        # Imported here, where it is needed: rarely.
+        import logging
+
+        logging.getLogger("theta_jupyter").warning(
+            "theta: %s is %s\n  if it is incomplete, write it again, and add it again",
+            shown(name),
+            changes.whole(worktree, name),
+        )
+
+
+def _refuse_link(worktree: Worktree, name: str) -> None:
+    """Refuse a link to what is not tracked: Git would keep the link, and no weights."""
+    if changes.link(worktree, name):
+        path = shlex.quote(shown(name))
+        raise RequestError(
+            f"{shown(name)} is a link to what is not tracked: a commit would have the link, and no weights",
+            hint=f"put the file in its place: cp --remove-destination $(realpath {path}) {path}; "
+            f"or keep the link: git add {path}",
+        )
+
+
 def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
     """Those of these files that Git would add just as they are, with their mode where the file does not tell it."""
     if not names or worktree.config("core.sparseCheckout") == "true":
@@ -89,7 +140,8 @@ def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
     plain = {"unset", "unspecified"}
     converted = worktree.attributes(names, ["text", "eol", "ident", "working-tree-encoding"])
     modes = worktree.modes(names)
-    new = b"".join(os.fsencode(name) + b"\0" for name in names if name not in modes)
+    # With a folder before it a name is not taken for a pattern.
+    new = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names if name not in modes)
     ignored: set[bytes] = set()
     if new:
         out = worktree.git("check-ignore", "-z", "--stdin", data=new, env=AS_TYPED, fine=(0, 1))
@@ -100,8 +152,8 @@ def _direct(worktree: Worktree, names: Sequence[str]) -> dict[str, str]:
         for name in names
         if plain.issuperset(converted[name])
         and modes.get(name, "100644" if told else "") in {"100644", "100755"}
-        and os.fsencode(name) not in ignored
-        and not any((worktree.top / parent).is_symlink() for parent in PurePosixPath(name).parents)
+        and b"./" + os.fsencode(name) not in ignored
+        and not worktree.is_beyond_link(name)
     }
 
 
@@ -109,13 +161,25 @@ def _version(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress: Progress = silent) -> None:
+def put(
+    worktree: Worktree,
+    files: Mapping[str, tuple[str, Manifest]],
+    found: Mapping[str, os.stat_result | None],
+    progress: Progress = silent,
+) -> None:
     """Stage manifests with their modes, and write the files they stand for into the work tree.
+
+    Parameters
+    ----------
+    found
+        What lay there, by :func:`~theta_jupyter.git.roads.stat_of`, before it was decided that it may go.
 
     Raises
     ------
     ThetaError
         If the weights of one are neither here nor on any remote. Nothing is staged then.
+    KeptError
+        If somebody has written to one since. Nothing is staged then.
     """
     lines = []
     entries: dict[str, tuple[str, os.stat_result]] = {}
@@ -124,7 +188,7 @@ def put(worktree: Worktree, files: Mapping[str, tuple[str, Manifest]], progress:
         blob = worktree.git("hash-object", "-w", "--no-filters", "--stdin", data=text).decode().strip()
         lines.append(os.fsencode(f"{mode} {blob}\t{path}\0"))
         # Files first: whoever is interrupted between has the conflict still, and can do it again.
-        laid = lay(worktree, path, text, progress)
+        laid = lay(worktree, path, text, found.get(path), progress)
         file = worktree.top / path
         bits = file.stat().st_mode & 0o777
         file.chmod(bits | (bits & 0o444) >> 2 if mode == "100755" else bits & ~0o111)

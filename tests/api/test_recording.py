@@ -46,7 +46,7 @@ def test_status_of_every_state(repo: Repo) -> None:
     expected = {
         "changed.pt": "changed",
         "deleted.pt": "deleted",
-        "link.pt": "deleted",
+        "link.pt": "changed",
         "manifest.pt": "manifest",
         "new.pt": "new",
         "removed.pt": "deleted",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.repo import MODEL, safetensors, torch_file
 from theta_jupyter import Repository
-from theta_jupyter.errors import GitError, ThetaError
+from theta_jupyter.errors import GitError, RequestError, ThetaError
 from theta_jupyter.storage import tensors
 
 if TYPE_CHECKING:
@@ -96,15 +96,23 @@ def test_a_deleted_file_and_a_file_that_changes_meanwhile(here: Repo, monkeypatc
 
     text_of = changes.text_of
 
+    later = [safetensors(9)]
+
     def written_to(*args: Any, **named: Any) -> Any:
         found = text_of(*args, **named)
-        here.write(safetensors(9))
+        if later:
+            here.write(later.pop())
         return found
 
     here.write(safetensors(1))
     with monkeypatch.context() as patch:
         patch.setattr(changes, "text_of", written_to)
         Repository().add([MODEL])
+        assert here.status() == f"M  {MODEL}\n"
+        later += [safetensors(n) for n in range(10, 20)]
+        with pytest.raises(RequestError, match="is being written to"):
+            Repository().add([MODEL])
+    here.write(safetensors(9))
     assert here.status() == f"M  {MODEL}\n"
     here.git("commit", "--quiet", "--message=nine")
     here.check(safetensors(9))

@@ -264,6 +264,18 @@ def test_large_content_that_differs_late(repo: Repo, monkeypatch: pytest.MonkeyP
     assert list((repo.theta / "tmp").iterdir()) == []
 
 
+def test_content_whose_file_is_cut_off(repo: Repo) -> None:
+    """Memory of a file that is cut off kills the process that looks at it."""
+    from theta_jupyter.drivers import content
+
+    data = os.urandom(350_000)
+    repo.write(data)
+    with (repo.top / MODEL).open("r+b") as writer, content.Content(repo.worktree, MODEL) as received:
+        received.receive([data])
+        writer.truncate(0)
+        assert bytes(received.view) == data
+
+
 @FORMATS
 def test_empty_and_unknown_files(bare_repo: Repo, make: Callable[..., bytes]) -> None:
     for number, data in enumerate([b"", b"no checkpoint", make()[:-3], make() + b"more", os.urandom(70_000)]):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 from blake3 import blake3
 
+from theta_jupyter.storage.mapped import Held
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from io import FileIO
@@ -61,6 +63,8 @@ class Content:
         self._spilled = 0
         self._room = True
         self._map: mmap.mmap | None = None
+        self._held: Held | None = None
+        self._stack = contextlib.ExitStack()
 
     @classmethod
     def of(cls, worktree: Worktree, data: bytes | memoryview) -> Content:
@@ -103,6 +107,9 @@ class Content:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.view = memoryview(b"")
+        if self._held is not None:
+            self._held.release()
+        self._stack.close()
         if self._map is not None:
             # If somebody still looks at it, it goes with the last of them.
             with contextlib.suppress(BufferError):
@@ -153,7 +160,9 @@ class Content:
 
     def _settle(self) -> None:
         if not self._apart and self._twin is not None:
-            self._see(self._twin, self._size)
+            self._held = Held(self._twin)
+            # What is written to it meanwhile is found out when it has been stored.
+            self.view = self._held.view(self._stack)[: self._size]
             return
         if self._spool is not None:
             self._spill()
@@ -172,10 +181,14 @@ class Content:
 
 def _open_regular(path: Path) -> BinaryIO | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        file = open(path, "rb", opener=_no_link)  # noqa: SIM115 - whoever asked closes it
     except (OSError, ValueError):
         return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
         return None
-    return os.fdopen(descriptor, "rb")
+    return file
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))

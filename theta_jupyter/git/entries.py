@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +31,8 @@ _STAT, _BEFORE_MODE, _MODE = struct.Struct(">10I"), 24, 4
 _LINK = b"link"
 _NAME = 1024
 """Bytes of a lock of ours, at most."""
+_PATIENCE, _PAUSE = 1.0, 0.02
+"""Seconds to wait for whoever has the lock, and between two looks."""
 
 
 class _Entry(NamedTuple):
@@ -86,9 +89,21 @@ def unlock(worktree: Worktree) -> None:
     """Remove the lock that a process of ours left when it was killed; anybody else's stays."""
     lock = worktree.git_dir / "index.lock"
     with contextlib.suppress(OSError):
-        found = lock.stat()
-        if found.st_size < _NAME and abandoned(lock.read_text(errors="replace"), found.st_mtime):
-            lock.unlink()
+        if not _is_abandoned(lock):
+            return
+        # Between the look and this, another may have removed it, and somebody else have taken the lock.
+        taken = worktree.store.temporary()
+        lock.rename(taken)
+        try:
+            if not _is_abandoned(taken):
+                os.link(taken, lock)
+        finally:
+            taken.unlink()
+
+
+def _is_abandoned(lock: Path) -> bool:
+    found = lock.stat()
+    return found.st_size < _NAME and abandoned(lock.read_text(errors="replace"), found.st_mtime)
 
 
 @contextlib.contextmanager
@@ -97,8 +112,17 @@ def _locked(worktree: Worktree, path: Path) -> Iterator[None]:
     lock = Path(f"{path}.lock")
     name = worktree.store.temporary()
     name.write_text(name.name)
+    until = time.monotonic() + _PATIENCE
     try:
-        os.link(name, lock)
+        while True:
+            try:
+                os.link(name, lock)
+                break
+            except FileExistsError:
+                # Editors look at the index all the time.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
     finally:
         name.unlink()
     try:

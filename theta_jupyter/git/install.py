@@ -29,6 +29,7 @@ __all__ = [
     "install",
     "install_hooks",
     "is_installed",
+    "is_pushing",
     "uninstall",
     "uninstall_hooks",
 ]
@@ -117,6 +118,11 @@ def uninstall(where: Worktree | None) -> list[str]:
 def is_installed(worktree: Worktree) -> bool:
     """Whether Git, in this work tree, would call the filter, from whatever configuration."""
     return bool(worktree.config("filter.theta.process"))
+
+
+def is_pushing(worktree: Worktree) -> bool:
+    """Whether Git, in this work tree, would call our hook before a push: without it, it sends no objects of models."""
+    return _is_ours(_hooks(worktree) / "pre-push")
 
 
 def install_hooks(worktree: Worktree) -> list[str]:

@@ -11,15 +11,12 @@ import mmap
 import os
 import re
 import shutil
-import signal
 import stat
-import sys
-import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from theta_jupyter.checkpoints import locate
-from theta_jupyter.errors import KeptError, ManifestError, MissingObjectError, ThetaError, TransferError
+from theta_jupyter.errors import GitError, KeptError, ManifestError, MissingObjectError, ThetaError, TransferError, mend
 from theta_jupyter.git.entries import note
 from theta_jupyter.git.install import ensure_hooks
 from theta_jupyter.git.known import remember
@@ -29,27 +26,21 @@ from theta_jupyter.storage import snapshot
 from theta_jupyter.storage.beside import beside, sync
 from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
+from theta_jupyter.storage.mapped import hold
 from theta_jupyter.storage.pool import Progress, silent
 from theta_jupyter.storage.snapshot import owners_of
 
-try:
-    import fcntl
-except ImportError:  # Windows has none, and lets nobody cut off a file that is mapped.
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from theta_jupyter.git.known import Known
     from theta_jupyter.git.worktree import Worktree
 
-__all__ = ["at_hand", "lay", "lying", "mapped", "materialise", "rebuild", "stat_of", "store", "why"]
+__all__ = ["at_hand", "is_still", "lay", "lying", "materialise", "rebuild", "stat_of", "store", "why"]
 
 _PAST = 2_000_000_000
 """Nanoseconds by which a file that is checked out is dated back."""
-_WRITING, _PAUSE = 5.0, 0.02
-"""Seconds for which a writer is waited for, and between looks."""
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
 
@@ -83,9 +74,10 @@ def store(worktree: Worktree, known: Known, data: memoryview, digest: str, progr
     return text
 
 
-def lying(path: Path) -> bytes | None:
+def lying(worktree: Worktree, name: str) -> bytes | None:
     """The text of a manifest that lies in the place of a file; empty if something else does, None if no file does."""
-    if path.is_symlink() or not path.is_file():
+    path = worktree.top / name
+    if path.is_symlink() or not path.is_file() or worktree.is_beyond_link(name):
         return None
     try:
         with path.open("rb") as file:
@@ -121,52 +113,9 @@ def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Pat
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
             message = f"cannot write a file of {manifest.header.size} bytes: {error.strerror}"
-            raise ThetaError(message, hint="free some space and check it out again") from error
+            raise ThetaError(message, hint=mend(error, "bring it: git theta checkout -- PATH")) from error
         raise
     return path
-
-
-@contextmanager
-def mapped(path: Path) -> Iterator[memoryview]:
-    """See a file as memory, without reading it."""
-    with path.open("rb") as file, _held(file.fileno()):
-        size = os.fstat(file.fileno()).st_size
-        if not size:
-            yield memoryview(b"")
-            return
-        area = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-        # Not closed: arrays may still look at it. It goes with the last of them.
-        yield memoryview(area)
-
-
-@contextmanager
-def _held(descriptor: int) -> Iterator[None]:
-    """Let whoever would write to a file wait: memory of a file that is cut off kills the process that reads it.
-
-    A trainer saves while the panel looks at what it saved last. Linux can do so for a file of one's own, and nobody has
-    to wait for longer than ``/proc/sys/fs/lease-break-time``, 45 seconds; elsewhere it goes without. So it does where
-    torch is loaded: it opens a file to save with all threads of this process stopped, also the one it waits for.
-    """
-    if not hasattr(fcntl, "F_SETLEASE") or "torch" in sys.modules:
-        yield
-        return
-    # While somebody has it open for writing, or waits for that, it cannot be held.
-    until = time.monotonic() + _WRITING
-    while True:
-        try:
-            # The signal that says somebody waits: one that is ignored where nobody has said otherwise.
-            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError as error:
-            if error.errno == errno.EAGAIN and time.monotonic() < until:
-                time.sleep(_PAUSE)
-                continue
-        break
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 @contextmanager
@@ -184,8 +133,10 @@ def at_hand(worktree: Worktree, files: Iterable[tuple[str, Manifest]]) -> Iterat
             if path.is_symlink() or not path.is_file():
                 continue
             try:
-                with mapped(path) as data:
-                    layout, _ = locate(data)
+                with hold(path) as held, ExitStack() as stack:
+                    if held.may_change:
+                        continue
+                    layout, _ = locate(held.view(stack))
             except FileNotFoundError:
                 continue  # Gone since: somebody else is at work.
             places = {view.name: span for view, span in zip(owners_of(layout), layout.storages, strict=True)}
@@ -231,8 +182,15 @@ def _passes(text: bytes, known: Known) -> bool:
     return True
 
 
-def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent) -> os.stat_result | None:
+def lay(
+    worktree: Worktree, name: str, text: bytes, found: os.stat_result | None, progress: Progress = silent
+) -> os.stat_result | None:
     """Put the file of a manifest into the work tree; written by Git, all of it would be held in memory.
+
+    Parameters
+    ----------
+    found
+        What lay there, by :func:`stat_of`, before it was decided that it may go.
 
     Returns
     -------
@@ -244,10 +202,12 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
     ThetaError
         If its weights are neither here nor on any remote.
     KeptError
-        If somebody has written to what lies there while the file was made: it stays.
+        If somebody has written to what lies there since: it stays.
     """
     path = worktree.top / name
-    found = stat_of(path)
+    if worktree.is_beyond_link(name):
+        hint = "remove the link, and check it out again"
+        raise ThetaError(f"cannot write {shown(name)}: a folder on the way to it is a link", hint=hint)
     made = rebuild(worktree, text, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +225,7 @@ def lay(worktree: Worktree, name: str, text: bytes, progress: Progress = silent)
             near.unlink(missing_ok=True)
     except OSError as error:
         message = f"cannot write {shown(name)}: {error.strerror or error}"
-        raise ThetaError(message, hint="free some space or mend the permissions, and check it out again") from error
+        raise ThetaError(message, hint=mend(error, f"bring it: git theta checkout -- {shown(name)}")) from error
     finally:
         made.unlink(missing_ok=True)
 
@@ -280,9 +240,9 @@ def _placed(made: Path, path: Path, found: os.stat_result | None, name: str) -> 
     written = made.stat()
     os.utime(made, ns=(written.st_atime_ns, written.st_mtime_ns - _PAST))
     before = made.stat()
-    if _version(stat_of(path)) != _version(found):
+    if not is_still(found, path):
         hint = f"commit it, or take the other version with: git theta checkout -- {shown(name)}"
-        raise KeptError(f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
+        raise KeptError(name, f"{shown(name)} was written to meanwhile, and is kept as it is", hint=hint)
     os.replace(made, path)  # noqa: PTH105 - whatever is there, also a link
     after = path.stat()
     return after if _is_same(before, after) else None
@@ -293,6 +253,11 @@ def stat_of(path: Path) -> os.stat_result | None:
     with suppress(OSError):
         return path.lstat()
     return None
+
+
+def is_still(found: os.stat_result | None, path: Path) -> bool:
+    """Whether what lies there is what :func:`stat_of` found."""
+    return _version(found) == _version(stat_of(path))
 
 
 def _version(found: os.stat_result | None) -> tuple[int, ...]:
@@ -332,12 +297,13 @@ def materialise(
     laid: dict[str, tuple[str, os.stat_result]] = {}
     try:
         for name in names:
-            text = lying(worktree.top / name)
+            found = stat_of(worktree.top / name)
+            text = lying(worktree, name)
             if not text or name not in index:
                 continue
             is_staged = 0 in index[name] and text == worktree.blobs([index[name][0]])[0]
             try:
-                written = lay(worktree, name, text, progress)
+                written = lay(worktree, name, text, found, progress)
             except ThetaError as error:
                 if isinstance(error, ManifestError) and not is_staged:
                     continue  # In conflict, and merged as text, or written by hand: there is nothing it stands for.
@@ -351,9 +317,29 @@ def materialise(
             mended.append(name)
     finally:  # Also at an interruption: Git need not read again what is done.
         unsure = note(worktree, laid) if laid else []
-        if unsure:
-            worktree.git("add", "--", *unsure)
+        _noted(worktree, unsure)
     return mended
+
+
+def _noted(worktree: Worktree, names: Sequence[str]) -> None:
+    """Let Git look at files itself, and note those that are as they should be; nothing is staged.
+
+    Raises
+    ------
+    GitError
+        If Git cannot write its index.
+    """
+    if not names:
+        return
+    modes, index = worktree.modes(names), worktree.index()
+    # Git knows the size of the manifest that it wrote, and takes a file of another for changed. Anew, it knows none.
+    lines = [os.fsencode(f"{modes[name]} {index[name][0]}\t{name}\0") for name in names if name in modes]
+    try:
+        worktree.git("update-index", "-z", "--index-info", data=b"".join(lines))
+        worktree.git("add", "--refresh", "--", *names)
+    except GitError as error:
+        hint = "the files are in place; for Git to know, later: git theta checkout -- PATH"
+        raise GitError(error.message, hint=hint) from None
 
 
 def why(name: str, error: ThetaError) -> str:
@@ -361,4 +347,5 @@ def why(name: str, error: ThetaError) -> str:
     reason = error.message.splitlines()[0]
     if isinstance(error, KeptError):
         return reason
-    return f"{shown(name)} stays a manifest, its weights are not here: {reason}"
+    hint = f" ({error.hint})" if error.hint else ""
+    return f"{shown(name)} stays a manifest, its weights are not here: {reason}{hint}"

@@ -13,7 +13,7 @@ import subprocess
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from theta_jupyter.errors import GitError, NotARepositoryError
@@ -38,6 +38,8 @@ _NAMING = (
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_IMPLICIT_WORK_TREE", "GIT_SHALLOW_FILE", "GIT_INTERNAL_SUPER_PREFIX"),
 )
 """What names a repository in the environment: of ``git rev-parse --local-env-vars``, all but its configuration."""
+
+_FOLDERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR")
 
 MANIFEST = b"theta manifest "
 """How manifests of every version begin; enough to tell one from a checkpoint, and nothing need be imported for it."""
@@ -226,6 +228,11 @@ class Worktree:
         names = self.git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes").decode(errors="replace")
         return name in names.split("\n")[:-1]
 
+    def has_blob(self, data: bytes) -> bool:
+        """Whether Git has a blob of this content."""
+        blob = self.git("hash-object", "--no-filters", "--stdin", data=data).decode().strip()
+        return self.git("cat-file", "--batch-check", data=f"{blob}\n".encode()).endswith(b" blob %d\n" % len(data))
+
     def blobs(self, ids: Iterable[str]) -> list[bytes]:
         """Contents of blobs.
 
@@ -336,6 +343,10 @@ class Worktree:
         except GitError:
             return False
 
+    def is_beyond_link(self, name: str) -> bool:
+        """Whether a folder on the way to a path is a link: nothing there is of this work tree."""
+        return any((self.top / parent).is_symlink() for parent in PurePosixPath(name).parents)
+
     def relative(self, path: str | Path) -> str:
         """Write a path, given from the current folder, as Git does: from the top, with forward slashes.
 
@@ -382,6 +393,8 @@ def run(
     if process.returncode not in fine:
         said = (text.decode(errors="replace").strip() for text in (err, out))
         words = next(filter(None, said), f"git {' '.join(args)} failed")
+        for spelling in (":(top,literal)", ":(top)"):  # As literal() writes paths.
+            words = words.replace(spelling, "")
         raise GitError(words.removeprefix("fatal: ").removeprefix("error: "))
     if errors is not None:
         lines = err.decode(errors="replace").splitlines()
@@ -432,7 +445,16 @@ def shown(text: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+    # Git runs at the top, and they are meant from here.
+    here = {name: os.path.abspath(os.environ[name]) for name in _FOLDERS if os.environ.get(name)}  # noqa: PTH100 - links stay
+    return {
+        **os.environ,
+        **here,
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "LC_ALL": "C.UTF-8",
+        "LANGUAGE": "",
+    }
 
 
 def _feed(sink: BinaryIO, ids: list[str]) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import CheckpointError, GitError, IntegrityError, ThetaError
 from theta_jupyter.git import pointers
-from theta_jupyter.git.roads import mapped
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.migration import git_theta
 from theta_jupyter.migration.scan import absent
+from theta_jupyter.storage.mapped import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,12 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import time
 from typing import TYPE_CHECKING
 
 from theta_jupyter.errors import IntegrityError, MissingObjectError, ThetaError
-from theta_jupyter.storage.beside import SIGNED, abandoned, signed
+from theta_jupyter.storage.beside import SIGNED, abandoned, signed, sync
 from theta_jupyter.storage.nearby import Nearby
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["ObjectStore"]
 
 _ABANDONED = 7 * 24 * 3600
 """Seconds after which a temporary file of another machine is taken for abandoned."""
+_YOUNG = 24 * 3600
+"""Seconds for which no collector is expected to think that an object is old."""
 _ID = re.compile("[0-9a-f]{64}")
 _TEMPORARY = re.compile(rf"(?P<signed>{SIGNED})(\.(?P<aside>[0-9a-f]{{64}}))?")
 """How :meth:`ObjectStore.temporary` names a file, and what is added where it is an object that was set aside."""
@@ -85,7 +88,29 @@ class ObjectStore:
             except FileNotFoundError:
                 raise MissingObjectError(object_id) from None
             except PermissionError:
-                continue  # Another user's, in a shared repository.
+                self._renew(path)
+
+    def _renew(self, path: Path) -> None:
+        """Make an old object of another user one of our own, who shares the repository: its age is not ours to set.
+
+        Raises
+        ------
+        MissingObjectError
+            If it cannot be done.
+        """
+        try:
+            if time.time() - path.stat().st_mtime < _YOUNG:
+                return
+            copy = self.temporary()
+            try:
+                shutil.copyfile(path, copy)
+                sync(copy)
+                copy.chmod(path.stat().st_mode & 0o777)
+                copy.replace(path)
+            finally:
+                copy.unlink(missing_ok=True)
+        except OSError:
+            raise MissingObjectError(path.name) from None
 
     def read(self, object_id: str, offset: int = 0, length: int | None = None) -> memoryview:
         """Read a part of an object. Nothing is allocated before its size is looked at.
