@@ -190,6 +190,19 @@ def test_hooks_of_the_user_may_ask_for_patterns(repo: Repo, verb: str) -> None:
     assert (repo.top / ".git/seen").read_text() == f"{MODEL}\n"
 
 
+def test_what_hooks_see_after_a_checkout(repo: Repo) -> None:
+    """Files are put in their places when Git has done, and so have its hooks."""
+    repo.commit(SECOND)
+    hook = repo.top / ".git/hooks/post-checkout"
+    hook.write_text(f"#!/bin/sh\ncp {MODEL} .git/seen\n")
+    hook.chmod(0o755)
+    repo.git("theta", "checkout", "HEAD~1")
+    assert (repo.top / ".git/seen").read_bytes() == repo.text()
+    repo.check(FIRST)
+    repo.git("checkout", "--quiet", "main")
+    assert (repo.top / ".git/seen").read_bytes() == SECOND
+
+
 def test_names_that_look_like_patterns(here: Repo) -> None:
     for name in ("*.safetensors", "[m].safetensors", ":m.safetensors"):
         Repository().save({"a": __import__("torch").ones(3)}, name, "odd")
@@ -213,6 +226,18 @@ def test_every_push_url_gets_the_objects(repo: Repo) -> None:
     for remote in (one, two):
         assert remote.objects == repo.objects
         assert remote.git("for-each-ref", "--format=%(refname)").split() == ["refs/heads/main", "refs/theta/pointers"]
+
+
+@pytest.mark.parametrize("name", ["we#ird.git", "a%20b.git", "what?.git", "mit Leerzeichen & ü.git"])
+def test_remotes_whose_paths_are_no_urls(repo: Repo, name: str) -> None:
+    remote = repo.bare(name)
+    repo.git("push", "--quiet", f"../{name}", "main")
+    repo.commit(SECOND)
+    repo.git("remote", "add", "origin", str(remote.top))
+    repo.git("push", "--quiet", "origin", "main")
+    assert remote.objects == repo.objects
+    repo.git("theta", "clone", str(remote.top), "../other")
+    assert (repo.top.parent / "other" / MODEL).read_bytes() == SECOND
 
 
 @pytest.mark.parametrize("where", [".git/config", ".lfsconfig"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from theta_jupyter.errors import GitError, ManifestError, MissingObjectError, TransferError
 from theta_jupyter.git import lfs
@@ -44,6 +45,8 @@ POINTERS = "refs/theta/pointers"
 PUBLISH = "theta.publishPointers"
 """Configuration that has a push write it."""
 _TRIES = 5
+_SPECIAL = frozenset("#?%")
+"""What means something in a URL, and nothing in a path."""
 _EDGE = 16
 """Commits the other side has that are looked into for what it need not be sent."""
 
@@ -71,7 +74,7 @@ def push(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     here = [name for name in objects if name not in missing]
     if here:
         _freshen(worktree, remote, here)
-        lfs.push_objects(worktree, _for_lfs(worktree, remote), {name: objects[name] for name in here})
+        lfs.push_objects(worktree, _for_lfs(worktree, remote, push=True), {name: objects[name] for name in here})
 
 
 def publish(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
@@ -117,7 +120,7 @@ def fetch(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> None:
     """
     if not objects:
         return
-    lfs.fetch_pointers(worktree, _for_lfs(worktree, remote), objects)
+    lfs.fetch_pointers(worktree, _for_lfs(worktree, remote, push=False), objects)
     store = worktree.store
     damaged = [name for name in objects if not store.sound(name)]
     for path in map(store.path, damaged):
@@ -289,14 +292,14 @@ def _has(worktree: Worktree, remote: str, objects: Mapping[str, int]) -> bool:
     try:
         # LFS asks for objects of a commit before it misses them here.
         if objects:
-            lfs.push_pointers(worktree, _for_lfs(worktree, remote), lfs.pointer_commit(worktree, objects))
+            lfs.push_pointers(worktree, _for_lfs(worktree, remote, push=True), lfs.pointer_commit(worktree, objects))
     except TransferError:
         return False
     return True
 
 
-def _for_lfs(worktree: Worktree, remote: str) -> str:
-    """Name a remote so that LFS understands: of repositories given by path it wants a URL.
+def _for_lfs(worktree: Worktree, remote: str, *, push: bool) -> str:
+    """Name a remote so that LFS understands: of repositories given by path it wants a URL, and takes a path for one.
 
     Raises
     ------
@@ -305,5 +308,9 @@ def _for_lfs(worktree: Worktree, remote: str) -> str:
     """
     if remote.startswith("-"):
         raise TransferError(f"{remote!r} cannot be the name of a remote")
-    folder = worktree.top / remote
-    return f"file://{folder}" if folder.is_dir() and remote not in remotes(worktree) else remote
+    is_named, which = remote in remotes(worktree), ["--push"] if push else []
+    url = worktree.git("remote", "get-url", *which, remote).decode().rstrip("\n") if is_named else remote
+    folder = worktree.top / url
+    if is_named and (not _SPECIAL.intersection(url) or has_lfs(worktree, remote)):
+        return remote
+    return f"file://{quote(os.fsencode(folder))}" if folder.is_dir() else remote
