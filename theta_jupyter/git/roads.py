@@ -23,7 +23,7 @@ from theta_jupyter.git.known import remember
 from theta_jupyter.git.transfer import fetch_missing
 from theta_jupyter.git.worktree import shown
 from theta_jupyter.storage import snapshot
-from theta_jupyter.storage.beside import beside, sync, syncing
+from theta_jupyter.storage.beside import beside, sync
 from theta_jupyter.storage.digest import hashed
 from theta_jupyter.storage.manifest import Manifest, dump, looks_like_manifest, parse
 from theta_jupyter.storage.mapped import hold
@@ -41,8 +41,6 @@ __all__ = ["at_hand", "is_still", "lay", "lying", "materialise", "rebuild", "sta
 
 _PAST = 2_000_000_000
 """Nanoseconds by which a file that is checked out is dated back."""
-_LARGE = 64 << 20
-"""Bytes of a file for which it takes a disk long enough to begin early."""
 _FUTURE = re.compile(rb"theta manifest (?!1\n)[0-9]+\n")
 
 
@@ -88,13 +86,8 @@ def lying(worktree: Worktree, name: str) -> bytes | None:
         return None  # Gone since: somebody else is at work.
 
 
-def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent, *, is_kept: bool = False) -> Path:
+def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent) -> Path:
     """Write the file of a manifest to a temporary file, checked; objects that are missing are fetched.
-
-    Parameters
-    ----------
-    is_kept
-        Whether the file will stay: then the disk takes it while it is made.
 
     Raises
     ------
@@ -110,11 +103,9 @@ def rebuild(worktree: Worktree, text: bytes, progress: Progress = silent, *, is_
             raise MissingObjectError(next(iter(missing)), error.message, hint=error.hint) from error
     path = worktree.store.temporary()
     try:
-        with path.open("w+b") as file, ExitStack() as stack:
+        with path.open("w+b") as file:
             _reserve(file.fileno(), manifest.header.size)
             if manifest.header.size:
-                if is_kept and manifest.header.size > _LARGE:
-                    stack.enter_context(syncing(file.fileno()))
                 _fill(manifest, worktree, file.fileno(), text, progress)
             else:
                 snapshot.restore(manifest, worktree.store, memoryview(bytearray()), progress)
@@ -217,7 +208,7 @@ def lay(
     if worktree.is_beyond_link(name):
         hint = "remove the link, and check it out again"
         raise ThetaError(f"cannot write {shown(name)}: a folder on the way to it is a link", hint=hint)
-    made = rebuild(worktree, text, progress, is_kept=True)
+    made = rebuild(worktree, text, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

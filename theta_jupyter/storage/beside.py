@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import socket
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +20,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SIGNED", "abandoned", "beside", "is_beside", "machine", "replacing", "signed", "sync", "syncing"]
+__all__ = ["SIGNED", "abandoned", "beside", "is_beside", "machine", "replacing", "signed", "sync"]
 
 SIGNED = r"(?P<machine>.+)\.(?P<pid>[0-9]+)\.[0-9a-f]{16}"
 """How :func:`signed` writes a name."""
 _SIGNED = re.compile(SIGNED)
 _PATIENCE = 3600.0
 """Seconds after which one that cannot be asked is taken for gone."""
-_PACE = 0.1
-"""Seconds from the end of one look at what is to be synced to the next."""
 _BESIDE = re.compile(rf"\.theta-({SIGNED})(\.[^.]*)?")
 
 
@@ -103,29 +100,6 @@ def sync(path: Path) -> None:
     """Have the disk take what was written to a file."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def syncing(descriptor: int) -> Iterator[None]:
-    """Have the disk take what is written to a file while it is written, so that little is left to do at the end."""
-    done = threading.Event()
-    own = os.dup(descriptor)
-
-    def work() -> None:
-        try:
-            while not done.wait(_PACE):
-                os.fsync(own)
-        except OSError:
-            pass  # Whoever syncs it at the end will hear of that.
-        finally:
-            os.close(own)
-
-    # Not waited for: whoever gives up need not wait for the disk.
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
 
 
 def _alive(pid: int) -> bool:
