@@ -14,6 +14,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.repo import MODEL, Repo, safetensors
 from theta_jupyter import Repository
 from theta_jupyter.errors import ThetaError
@@ -33,6 +35,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.e2e.test_together", "theta_jupyter.api", "theta_jupyter.joining"])
 
 
+@pytest.mark.timeout(SECONDS + 120)
 def test_many_at_once(repo: Repo) -> None:
     repo.git("init", "--quiet", "--bare", "../origin")
     repo.git("remote", "add", "origin", "../origin")
