@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -141,7 +140,8 @@ class Held:
 
     def _copied(self, stack: ExitStack) -> BinaryIO:
         """A copy without a name; where there is no room for one, the file itself."""
-        # Imported here: it is needed rarely.
+        # Imported here: rarely needed, and every filter that Git starts comes by.
+        import shutil
         import tempfile
 
         for folder in (Path(tempfile.gettempdir()), Path(self.file.name).parent):
